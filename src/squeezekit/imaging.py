@@ -1,0 +1,104 @@
+"""From an image file of any kind to the uint8 RGB pixels that a network sees. Pillow and NumPy only."""
+
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from squeezekit.errors import FormatError
+from squeezekit.preprocess import Preprocess
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "fit", "open_rgb", "to_rgb"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+
+# A photo of a current phone has 200 million pixels at most; beyond this a small file is a memory bomb.
+MAX_PIXELS = 250_000_000
+
+# Brings 16-bit and float samples to the 8 bits that every viewer shows.
+_WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to 8-bit RGB as a viewer would show it: upright, transparency over white.
+
+    Args:
+        image: an opened Pillow image of any mode (grey, palette, alpha, CMYK, 16-bit, float).
+
+    Returns:
+        The same picture in mode RGB, turned upright by its EXIF orientation.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "RGB":
+        return image
+    if image.mode in _WIDE_MODES:
+        samples = np.asarray(image, np.float64)
+        samples = np.nan_to_num(samples, nan=0.0, posinf=np.finfo(np.float32).max, neginf=0.0)
+        # 16-bit files fill [0, 65535]; a mode-I or float file that stays within 8 bits is taken as it is.
+        top = 255.0 if samples.max(initial=0.0) <= 255.0 and image.mode in ("I", "F") else 65535.0
+        grey = np.clip(np.round(samples * (255.0 / top)), 0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        page = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(page, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def open_rgb(source: str | os.PathLike[str] | bytes) -> Image.Image:
+    """Decode a whole image to RGB; anything wrong with it is one `FormatError`.
+
+    Args:
+        source: a path, or the bytes of an image file.
+
+    Returns:
+        An 8-bit RGB Pillow image, fully decoded and upright.
+
+    Raises:
+        FormatError: not an image, truncated, corrupt, or over `MAX_PIXELS`.
+        OSError: the path cannot be opened.
+    """
+    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    name = "image" if isinstance(source, bytes) else str(source)
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of odd metadata and of bombs; ours is the limit that counts.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                pixels = image.width * image.height
+                if pixels > MAX_PIXELS:
+                    raise FormatError(f"{name}: {pixels:,} pixels, more than the {MAX_PIXELS:,} allowed")
+                image.load()
+                return to_rgb(image)
+    except FormatError:
+        raise
+    # Pillow's plugins raise nearly anything on hostile input; all of it means the same to a caller.
+    except Exception as error:
+        reason = str(error).replace(name, "").strip(": ").splitlines() or [type(error).__name__]
+        raise FormatError(f"{name}: unreadable image ({reason[0]})") from error
+
+
+def fit(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """Resize and centre-crop an RGB image to a network's input.
+
+    The resize is a triangle (bilinear) filter, widened when shrinking so that every source pixel
+    counts (antialiasing), rounded to uint8. The training pipeline does the same in TensorFlow.
+
+    Args:
+        image: mode RGB.
+        preprocess: the target.
+
+    Returns:
+        uint8 array, shape (height, width, 3).
+    """
+    top, left, rows, columns = preprocess.source_box(image.height, image.width)
+    size = (preprocess.resize_width, preprocess.resize_height)
+    if (rows, columns) != (image.height, image.width):
+        # Crop first: resize(box=...) would let the filter read pixels beyond the box.
+        image = image.crop((left, top, left + columns, top + rows))
+    resized = image.resize(size, Image.Resampling.BILINEAR)
+    row, column = preprocess.crop_offset
+    return np.asarray(resized)[row : row + preprocess.height, column : column + preprocess.width]
