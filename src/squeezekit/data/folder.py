@@ -1,0 +1,317 @@
+"""From a folder of images to three lists of checked files: train, validation, test. No TensorFlow here."""
+
+import dataclasses
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from squeezekit.errors import DataError, FormatError
+from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb
+
+__all__ = ["Dataset", "Split", "open_dataset"]
+
+# More broken files than this and the set is damaged as a whole: a copy that stopped, a wrong format.
+MAX_SKIPPED_SHARE = 0.05
+
+_EXIF_ORIENTATION = 0x0112
+# Start-of-frame markers of the JPEGs that every decoder reads: baseline, extended, progressive; all Huffman coded.
+_COMMON_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Split:
+    """One part of a dataset, in a fixed order: by class, then by path.
+
+    Args:
+        paths: one file an image.
+        labels: int32, shape (images,): position in `Dataset.class_names`.
+        plain_jpeg: bool, shape (images,): TensorFlow's JPEG decoder gives exactly the picture that Pillow gives.
+    """
+
+    paths: list[str]
+    labels: np.ndarray
+    plain_jpeg: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Dataset:
+    """A folder of images, checked and split.
+
+    Args:
+        class_names: the class folders' names, sorted; a label is a position in it.
+        train: what the network learns from.
+        validation: what choices are made by; never part of `train` or `test`.
+        test: what is reported.
+        skipped: (path, reason) of every unreadable image; none of them is in a split.
+        fingerprint: sha256 of every usable image's relative path, class and content: the same data
+            has the same fingerprint on any machine.
+    """
+
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    skipped: tuple[tuple[str, str], ...]
+    fingerprint: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _File:
+    """An image file before its content is looked at."""
+
+    path: str
+    relative: str  # to the dataset's folder, with forward slashes: what is hashed, so it may not depend on the machine
+    label: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Checked:
+    """What one look at a file's content found; `reason` is empty when the image is usable."""
+
+    digest: str
+    plain_jpeg: bool
+    reason: str = ""
+
+
+def open_dataset(
+    source: str | os.PathLike[str],
+    *,
+    validation: float = 0.1,
+    test: float = 0.2,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Read a folder of images: `train/CLASS/*` and `test/CLASS/*`, or only `CLASS/*`.
+
+    Every image is decoded once, so that a broken one shows here and not hours into a training.
+    Splits go by a hash of the seed and the file's relative path, class by class: an image stays where
+    it is when files are added, but for the few at the edge of the share. Without a `test` folder the
+    test images are chosen first; validation images always come out of what remains for training.
+
+    Args:
+        source: a folder, or the name of one inside the folder that `SQUEEZEKIT_DATA` names.
+        validation: share of each class's training images, in [0, 1); 0 for none, else at least one image a class.
+        test: the same for the test split; without effect when there is a `test` folder.
+        seed: chooses the splits.
+        progress: called with (images checked, images in all).
+
+    Returns:
+        The dataset; at least two classes, each with at least one training image.
+
+    Raises:
+        ValueError: a share is out of range.
+        DataError: no such folder, fewer than two classes, a class without images or with too few to split,
+            `train` and `test` with different classes, or more than 5 % of the images unreadable.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("cat", "dog"):
+        ...     (root / name).mkdir()
+        ...     for number in range(10):
+        ...         Image.new("RGB", (8, 8), (number, 0, 0)).save(root / name / f"{number}.png")
+        >>> dataset = open_dataset(root)
+        >>> dataset.class_names, len(dataset.train), len(dataset.validation), len(dataset.test)
+        (('cat', 'dog'), 14, 2, 4)
+    """
+    for name, share in (("validation", validation), ("test", test)):
+        if not 0 <= share < 1:
+            raise ValueError(f"Expected a share in [0, 1). Received: {name}={share}.")
+    root = _find(source)
+    split_folders = _is_split_folder(root / "train")
+    train_folder = root / "train" if split_folders else root
+    class_names = _class_names(train_folder)
+    trainable = _list(root, train_folder, class_names)
+    reported: list[_File] = []
+    if split_folders and (root / "test").is_dir():
+        _require_same_classes(root, class_names)
+        reported = _list(root, root / "test", class_names)
+
+    files = trainable + reported
+    checks = dict(zip(files, _check_all([file.path for file in files], progress), strict=True))
+    skipped = tuple((file.path, check.reason) for file, check in checks.items() if check.reason)
+    if len(skipped) > MAX_SKIPPED_SHARE * len(files):
+        path, reason = skipped[0]
+        raise DataError(f"{root}: {len(skipped)} of {len(files)} images are unreadable, the first is {path} ({reason})")
+
+    trainable = [file for file in trainable if not checks[file].reason]
+    reported = [file for file in reported if not checks[file].reason]
+    if not reported:
+        reported, trainable = _carve(trainable, test, f"test {seed}", class_names)
+    validated, trainable = _carve(trainable, validation, f"validation {seed}", class_names)
+    for part in (trainable, reported):
+        if part:
+            _require_every_class(root, part, class_names)
+    return Dataset(
+        class_names=class_names,
+        train=_split(trainable, checks),
+        validation=_split(validated, checks),
+        test=_split(reported, checks),
+        skipped=skipped,
+        fingerprint=_fingerprint(checks, class_names),
+    )
+
+
+def _find(source: str | os.PathLike[str]) -> Path:
+    """The folder that `source` means."""
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise DataError(f"Expected a folder of class folders, received a file: {path}")
+    catalogue = os.environ.get("SQUEEZEKIT_DATA")
+    if not catalogue:
+        raise DataError(f"No such folder: {path}")
+    if (Path(catalogue) / path).is_dir():
+        return Path(catalogue) / path
+    raise DataError(f"No such folder: {path}, nor {Path(catalogue) / path}")
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Everything in `folder` but hidden entries, by name."""
+    return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def _is_split_folder(path: Path) -> bool:
+    """Whether `path` holds class folders; a folder of images named `train` is a class of trains."""
+    if not path.is_dir():
+        return False
+    entries = _visible(path)
+    return any(entry.is_dir() for entry in entries) and not any(_is_image(entry) for entry in entries)
+
+
+def _class_names(folder: Path) -> tuple[str, ...]:
+    names = tuple(entry.name for entry in _visible(folder) if entry.is_dir())
+    if len(names) < 2:
+        found = f"only {names[0]!r}" if names else "none"
+        raise DataError(f"{folder}: expected at least two class folders with images, found {found}")
+    return names
+
+
+def _require_same_classes(root: Path, class_names: Sequence[str]) -> None:
+    tested = {entry.name for entry in _visible(root / "test") if entry.is_dir()}
+    if tested != set(class_names):
+        only_train = ", ".join(sorted(set(class_names) - tested)) or "none"
+        only_test = ", ".join(sorted(tested - set(class_names))) or "none"
+        raise DataError(f"{root}: train and test differ in classes; only in train: {only_train}; only in test: {only_test}")
+
+
+def _list(root: Path, folder: Path, class_names: Sequence[str]) -> list[_File]:
+    """The image files of every class folder, by class, then by name."""
+    files = []
+    for label, name in enumerate(class_names):
+        found = [entry for entry in _visible(folder / name) if _is_image(entry)]
+        if not found:
+            raise DataError(f"{folder / name}: no images in this class folder")
+        files += [_File(str(entry), entry.relative_to(root).as_posix(), label) for entry in found]
+    return files
+
+
+def _check_all(paths: Sequence[str], progress: Callable[[int, int], None] | None) -> list[_Checked]:
+    """Decode every image, two or more at a time: Pillow decodes outside Python's lock."""
+    checks = []
+    executor = ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2)))
+    try:
+        # Decoding sets the warning filters aside, thread by thread; this outer frame puts back the caller's.
+        with warnings.catch_warnings():
+            for done, check in enumerate(executor.map(_check, paths), start=1):
+                checks.append(check)
+                if progress is not None:
+                    progress(done, len(paths))
+    finally:
+        executor.shutdown(cancel_futures=True)
+    return checks
+
+
+def _check(path: str) -> _Checked:
+    try:
+        data = Path(path).read_bytes()
+        open_rgb(data)
+    except FormatError as error:
+        return _Checked("", False, str(error).removeprefix("image: "))
+    except OSError as error:
+        return _Checked("", False, error.strerror or type(error).__name__)
+    return _Checked(hashlib.sha256(data).hexdigest(), _is_plain_jpeg(data))
+
+
+def _is_plain_jpeg(data: bytes) -> bool:
+    """Whether TensorFlow decodes this (readable) image to what Pillow makes of it: a common, upright RGB or grey JPEG."""
+    if _frame_marker(data) not in _COMMON_FRAMES or not data.endswith(b"\xff\xd9"):
+        return False
+    with Image.open(io.BytesIO(data)) as image:
+        upright = image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+        return image.format == "JPEG" and image.mode in ("RGB", "L") and upright
+
+
+def _frame_marker(data: bytes) -> int:
+    """The start-of-frame marker of a JPEG, 0 when there is none or the file is no JPEG."""
+    if not data.startswith(b"\xff\xd8"):
+        return 0
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker in _FRAMES:
+            return marker
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return 0
+
+
+def _carve(
+    files: Sequence[_File], share: float, salt: str, class_names: Sequence[str]
+) -> tuple[list[_File], list[_File]]:
+    """Take a share of every class by hash: (taken, left), both in the order of `files`."""
+    if share == 0:
+        return [], list(files)
+    taken: set[_File] = set()
+    for label, name in enumerate(class_names):
+        members = [file for file in files if file.label == label]
+        if len(members) < 2:
+            raise DataError(f"Class {name!r} has too few images to split: {len(members)} left before {salt.split()[0]}")
+        count = min(max(1, round(len(members) * share)), len(members) - 1)
+        taken.update(sorted(members, key=lambda file: _rank(salt, file.relative))[:count])
+    return [file for file in files if file in taken], [file for file in files if file not in taken]
+
+
+def _rank(salt: str, relative: str) -> bytes:
+    return hashlib.sha256(f"{salt} {relative}".encode()).digest()
+
+
+def _require_every_class(root: Path, files: Iterable[_File], class_names: Sequence[str]) -> None:
+    """A class whose every image was unreadable is an empty class too."""
+    missing = set(range(len(class_names))) - {file.label for file in files}
+    if missing:
+        raise DataError(f"{root}: no readable images in class {class_names[min(missing)]!r}")
+
+
+def _split(files: Sequence[_File], checks: dict[_File, _Checked]) -> Split:
+    return Split(
+        paths=[file.path for file in files],
+        labels=np.array([file.label for file in files], np.int32),
+        plain_jpeg=np.array([checks[file].plain_jpeg for file in files], bool),
+    )
+
+
+def _fingerprint(checks: dict[_File, _Checked], class_names: Sequence[str]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(checks, key=lambda file: file.relative):
+        if not checks[file].reason:
+            digest.update(f"{file.relative}\0{class_names[file.label]}\0{checks[file].digest}\n".encode())
+    return digest.hexdigest()

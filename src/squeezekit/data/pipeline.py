@@ -1,0 +1,271 @@
+"""From a split to a stream of batches: decode, resize, augment, in TensorFlow's own threads.
+
+The same call with the same seed gives the same stream bit for bit, whatever the number of cores, and
+a stream that starts at epoch k is the tail of the one that starts at 0.
+"""
+
+import dataclasses
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from squeezekit.data.folder import Split
+from squeezekit.imaging import open_rgb
+from squeezekit.preprocess import Fit, Preprocess
+
+__all__ = ["Augment", "batches", "steps_per_epoch"]
+
+# Decoded pictures are kept in memory when a whole split of them needs no more than this.
+CACHE_BYTES = 1 << 30
+
+# Rec. 601 luma, as Pillow's mode L.
+_LUMA = (0.299, 0.587, 0.114)
+# Columns of an image's row of random numbers.
+_ROW, _COLUMN, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION, _DRAWS = range(7)
+
+_pillow_lock = threading.Lock()
+# The pictures of each split that is still in use, at the last size asked for.
+_cached: "weakref.WeakKeyDictionary[Split, tuple[Any, tf.Tensor]]" = weakref.WeakKeyDictionary()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Augment:
+    """Mild random changes of a training image; each can be turned off.
+
+    Args:
+        crop: cut the input at a random place of the resized picture, not at its centre.
+        flip: mirror half of the images left to right. Not for text or other things with a handedness.
+        brightness: largest shift as a share of full scale, in [0, 1].
+        contrast: largest relative change of the distance from the picture's mean luma, in [0, 1].
+        saturation: largest relative change of the distance from grey, in [0, 1].
+
+    Raises:
+        ValueError: an amount is out of range.
+
+    Example:
+        >>> Augment(flip=False).brightness
+        0.1
+    """
+
+    crop: bool = True
+    flip: bool = True
+    brightness: float = 0.1
+    contrast: float = 0.2
+    saturation: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation"):
+            amount = getattr(self, name)
+            if not 0 <= amount <= 1:
+                raise ValueError(f"Expected an amount in [0, 1]. Received: {name}={amount}.")
+
+
+def steps_per_epoch(split: Split, batch_size: int) -> int:
+    """Batches in one training epoch; the images of an incomplete last batch wait for another epoch.
+
+    Args:
+        split: the training images.
+        batch_size: images a batch, at least 1.
+
+    Returns:
+        The number of whole batches.
+    """
+    return len(split) // batch_size
+
+
+def batches(
+    split: Split,
+    preprocess: Preprocess,
+    *,
+    batch_size: int,
+    training: bool = False,
+    seed: int = 0,
+    start_epoch: int = 0,
+    epochs: int = 1,
+    augment: Augment | None = None,
+    cache_bytes: int = CACHE_BYTES,
+) -> tf.data.Dataset:
+    """Stream a split as batches, epoch after epoch.
+
+    In training each epoch is a fresh permutation of all images, changed at random as `augment` says, in
+    `steps_per_epoch` whole batches. Otherwise every image comes once an epoch, in order, as the runtime
+    sees it. When the split's resized pictures fit into `cache_bytes` they are decoded once, in this call,
+    and kept for as long as the split lives; otherwise they are decoded anew each epoch and memory
+    does not grow with the number of images.
+
+    Args:
+        split: the images.
+        preprocess: size, resize and crop.
+        batch_size: images a batch, at least 1.
+        training: shuffle, augment and drop an incomplete last batch.
+        seed: chooses permutations and changes, in training.
+        start_epoch: the first epoch of the stream, to resume: the epochs after it are the same as ever.
+        epochs: the stream ends before this epoch.
+        augment: what may change in training; the default is `Augment()`.
+        cache_bytes: largest memory for decoded pictures; 0 never keeps any.
+
+    Returns:
+        Pairs of float32 (batch, height, width, 3) RGB in [0, 255] and int32 (batch,) labels.
+
+    Raises:
+        ValueError: a number is out of range, or in training there is not one whole batch.
+    """
+    if batch_size < 1:
+        raise ValueError(f"Expected at least one image a batch. Received: batch_size={batch_size}.")
+    if not 0 <= start_epoch <= epochs:
+        raise ValueError(f"Expected 0 <= start_epoch <= epochs. Received: start_epoch={start_epoch}, epochs={epochs}.")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"Expected a seed in [0, 2**31). Received: seed={seed}.")
+    if training and not steps_per_epoch(split, batch_size):
+        raise ValueError(f"Expected at least one whole batch of images. Received: {len(split)} images, {batch_size=}.")
+    picture = _picture_source(split, preprocess, cache_bytes)
+    labels = tf.constant(split.labels)
+    height, width = preprocess.height, preprocess.width
+
+    if not training:
+        top, left = preprocess.crop_offset
+
+        def look(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return picture(index, top, left), labels[index]
+
+        stream = tf.data.Dataset.range(len(split)).map(look, num_parallel_calls=tf.data.AUTOTUNE)
+        stream = stream.batch(batch_size).map(lambda pixels, label: (tf.cast(pixels, tf.float32), label))
+        return _tuned(stream.repeat(epochs - start_epoch))
+
+    augment = augment or Augment()
+    images = steps_per_epoch(split, batch_size) * batch_size
+
+    def order(epoch: tf.Tensor) -> tf.data.Dataset:
+        key = tf.stack([tf.cast(seed, tf.int64), epoch * 2])
+        # Ties keep their order, so equal draws do no harm.
+        ranks = tf.random.stateless_uniform([len(split)], key, alg="philox")
+        indices = tf.argsort(ranks, stable=True)[:images]
+        # One row an image, by its place in the split: what happens to it depends on seed, epoch and image alone.
+        draws = tf.random.stateless_uniform([len(split), _DRAWS], key + [0, 1], alg="philox")
+        return tf.data.Dataset.from_tensor_slices((tf.cast(indices, tf.int64), tf.gather(draws, indices)))
+
+    def cut(index: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        top, left = preprocess.crop_offset
+        if augment.crop:
+            top = tf.cast(draws[_ROW] * (preprocess.resize_height - height + 1), tf.int32)
+            left = tf.cast(draws[_COLUMN] * (preprocess.resize_width - width + 1), tf.int32)
+        return picture(index, top, left), draws, labels[index]
+
+    def change(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _augmented(pixels, draws, augment), label
+
+    # Every epoch gives whole batches only, so that no batch mixes two epochs.
+    stream = tf.data.Dataset.range(start_epoch, epochs).flat_map(order)
+    stream = stream.map(cut, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+    return _tuned(stream.map(change, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def _tuned(stream: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    return stream.prefetch(2).with_options(options)
+
+
+def _picture_source(split: Split, preprocess: Preprocess, cache_bytes: int) -> Any:
+    """A function of (index, top, left) that gives the uint8 (height, width, 3) cut of a resized picture."""
+    size = (preprocess.height, preprocess.width, 3)
+    needed_bytes = len(split) * preprocess.resize_height * preprocess.resize_width * 3
+    if 0 < needed_bytes <= cache_bytes:
+        pixels = _decoded(split, preprocess)
+
+        def kept(index: tf.Tensor, top: Any, left: Any) -> tf.Tensor:
+            begin = tf.stack([tf.cast(index, tf.int32), top, left, 0])
+            return tf.reshape(tf.slice(pixels, begin, [1, *size]), size)
+
+        return kept
+    resized = _resized_source(split, preprocess)
+
+    def fresh(index: tf.Tensor, top: Any, left: Any) -> tf.Tensor:
+        return tf.slice(resized(index), tf.stack([top, left, 0]), size)
+
+    return fresh
+
+
+def _decoded(split: Split, preprocess: Preprocess) -> tf.Tensor:
+    """All resized pictures of a split, uint8 (images, resize_height, resize_width, 3), decoded once per split."""
+    key = (preprocess.resize_height, preprocess.resize_width, preprocess.fit)
+    if split not in _cached or _cached[split][0] != key:
+        pixels = np.empty((len(split), preprocess.resize_height, preprocess.resize_width, 3), np.uint8)
+        stream = tf.data.Dataset.range(len(split))
+        stream = stream.map(_resized_source(split, preprocess), num_parallel_calls=tf.data.AUTOTUNE)
+        done = 0
+        for batch in _tuned(stream.batch(64)).as_numpy_iterator():
+            pixels[done : done + len(batch)] = batch
+            done += len(batch)
+        _cached[split] = (key, tf.convert_to_tensor(pixels))
+    return _cached[split][1]
+
+
+def _resized_source(split: Split, preprocess: Preprocess) -> Any:
+    """A function of an index that decodes and resizes: uint8 (resize_height, resize_width, 3)."""
+    paths = tf.constant(np.array(split.paths, dtype=object))
+    plain = tf.constant(split.plain_jpeg)
+
+    def by_pillow(path: tf.Tensor) -> tf.Tensor:
+        return tf.numpy_function(_open_array, [path], tf.uint8, stateful=False)
+
+    def by_tensorflow(path: tf.Tensor) -> tf.Tensor:
+        # These two settings are libjpeg's defaults, which Pillow uses: the pictures are equal bit for bit.
+        return tf.io.decode_jpeg(tf.io.read_file(path), 3, fancy_upscaling=True, dct_method="INTEGER_ACCURATE")
+
+    def resized(index: tf.Tensor) -> tf.Tensor:
+        path = paths[index]
+        picture = tf.cond(plain[index], lambda: by_tensorflow(path), lambda: by_pillow(path))
+        picture.set_shape([None, None, 3])
+        return _resize(picture, preprocess)
+
+    return resized
+
+
+def _open_array(path: bytes) -> np.ndarray:
+    # Decoding sets the process's warning filters aside for a moment, which two threads may not do at once.
+    with _pillow_lock:
+        return np.asarray(open_rgb(path.decode()))
+
+
+def _resize(picture: tf.Tensor, preprocess: Preprocess) -> tf.Tensor:
+    """What `imaging.fit` does before its crop, to within two levels: along rows, rounded, then along columns, rounded."""
+    height, width = preprocess.resize_height, preprocess.resize_width
+    if preprocess.fit is not Fit.SQUASH:
+        box = tf.numpy_function(
+            lambda rows, columns: np.array(preprocess.source_box(int(rows), int(columns)), np.int32),
+            [tf.shape(picture)[0], tf.shape(picture)[1]],
+            tf.int32,
+            stateful=False,
+        )
+        box.set_shape([4])
+        picture = tf.slice(picture, [box[0], box[1], 0], [box[2], box[3], 3])
+    # Each row as a picture of its own, then each column of samples: a resize along one axis only costs
+    # half of one along both, and Pillow too rounds in between. Half a level up, as Pillow rounds.
+    rows = tf.shape(picture)[0]
+    picture = tf.image.resize(picture[:, tf.newaxis], (1, width), antialias=True)  # (rows, 1, width, 3)
+    picture = tf.reshape(tf.floor(picture + 0.5), [1, rows, 1, width * 3])
+    picture = tf.image.resize(picture, (height, 1), antialias=True)  # (1, height, 1, width * 3)
+    return tf.cast(tf.floor(tf.reshape(picture, [height, width, 3]) + 0.5), tf.uint8)
+
+
+def _augmented(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor:
+    """Flip and colour a batch: uint8 (batch, height, width, 3) and draws in [0, 1) to float32 in [0, 255]."""
+    # One number an image, shaped to meet its pixels: (draws, batch, 1, 1, 1).
+    draw = tf.transpose(draws)[:, :, tf.newaxis, tf.newaxis, tf.newaxis]
+    if augment.flip:
+        pixels = tf.where(draw[_FLIP] < 0.5, tf.reverse(pixels, [2]), pixels)
+    pixels = tf.cast(pixels, tf.float32)
+    if not (augment.brightness or augment.contrast or augment.saturation):
+        return pixels
+    shift = 255.0 * augment.brightness * (2.0 * draw[_BRIGHTNESS] - 1.0)
+    contrast = 1.0 + augment.contrast * (2.0 * draw[_CONTRAST] - 1.0)
+    saturation = 1.0 + augment.saturation * (2.0 * draw[_SATURATION] - 1.0)
+    luma = tf.reduce_sum(pixels * tf.constant(_LUMA), axis=3, keepdims=True)  # (batch, height, width, 1)
+    mean = tf.reduce_mean(luma, axis=[1, 2], keepdims=True)
+    # contrast * (luma + saturation * (pixels - luma) - mean) + mean + shift, with the large terms gathered.
+    offset = contrast * (1.0 - saturation) * luma + (1.0 - contrast) * mean + shift
+    return tf.clip_by_value(contrast * saturation * pixels + offset, 0.0, 255.0)
