@@ -1,0 +1,8 @@
+"""The networks: AlexNet, the SqueezeNet family, BatchNorm folding, and a catalogue by name."""
+
+from squeezekit.models.alexnet import alexnet
+from squeezekit.models.catalogue import MODELS, build
+from squeezekit.models.folding import fold_batch_norm
+from squeezekit.models.squeezenet import Bypass, Fire, squeezenet
+
+__all__ = ["MODELS", "Bypass", "Fire", "alexnet", "build", "fold_batch_norm", "squeezenet"]

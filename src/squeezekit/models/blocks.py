@@ -1,0 +1,79 @@
+"""The pieces that every network here is made of: input scaling, convolution blocks, the classifier's end."""
+
+import keras
+from keras import layers
+
+__all__ = ["check_classes", "convolution", "image_input", "probabilities", "scaled_width"]
+
+
+def image_input(input_shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """The input of [0, 255] RGB pixels and the scaled tensor that the first convolution sees.
+
+    The scale is a power of two, so that scaling is exact in every float format and a full-integer
+    export loses nothing on its input.
+
+    Args:
+        input_shape: (height, width, 3).
+
+    Returns:
+        The input tensor in [0, 255] and the scaled tensor in [-2, 2).
+
+    Raises:
+        ValueError: not three channels.
+    """
+    if len(input_shape) != 3 or input_shape[2] != 3:
+        raise ValueError(f"Expected an input shape (height, width, 3). Received: input_shape={input_shape}.")
+    pixels = keras.Input(input_shape, name="image", dtype="float32")
+    return pixels, layers.Rescaling(1 / 64, offset=-2.0, name="scale")(pixels)
+
+
+def convolution(
+    x: keras.KerasTensor,
+    filters: int,
+    size: int,
+    *,
+    name: str,
+    strides: int = 1,
+    padding: str = "same",
+    batch_norm: bool = False,
+    activation: bool = True,
+) -> keras.KerasTensor:
+    """Convolution, BatchNorm if asked for, ReLU if asked for: (b, h, w, c) -> (b, h', w', filters)."""
+    x = layers.Conv2D(
+        filters,
+        size,
+        strides=strides,
+        padding=padding,
+        # BatchNorm's own offset makes a bias redundant; folding brings one back.
+        use_bias=not batch_norm,
+        # He et al. 2015: without it a SqueezeNet without BatchNorm does not start to learn.
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+    if batch_norm:
+        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if activation else x
+
+
+def probabilities(logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Softmax in float32 whatever the precision of the rest: (b, classes) -> (b, classes)."""
+    return layers.Softmax(name="probabilities", dtype="float32")(logits)
+
+
+def scaled_width(channels: int, width: float) -> int:
+    """`channels` times the width multiplier, in multiples of 4 (at least 4) so that kernels stay aligned.
+
+    A multiplier of 1 leaves the published number alone, whatever it is.
+
+    Raises:
+        ValueError: `width` is not in (0, 4].
+    """
+    if not 0 < width <= 4:
+        raise ValueError(f"Expected a width multiplier in (0, 4]. Received: width={width}.")
+    return channels if width == 1 else max(4, round(channels * width / 4) * 4)
+
+
+def check_classes(classes: int) -> None:
+    """Raise a `ValueError` unless `classes` is a number of classes that a classifier can have."""
+    if classes < 2:
+        raise ValueError(f"Expected at least 2 classes. Received: classes={classes}.")

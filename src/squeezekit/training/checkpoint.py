@@ -1,0 +1,81 @@
+"""A training's whole state in one file: every variable, the epoch, the curves. Written whole or not at all."""
+
+import dataclasses
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from squeezekit import files
+from squeezekit.errors import FormatError
+
+__all__ = ["Checkpoint"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """The state after `epoch` epochs, and what it is a checkpoint *of*.
+
+    Args:
+        identity: whatever must be equal for a resume to be the same training (settings, data, network).
+        epoch: epochs done.
+        curves: one dict of figures an epoch.
+        values: every variable of model and optimizer, in their order.
+    """
+
+    identity: Mapping[str, Any]
+    epoch: int
+    curves: list[dict[str, float]]
+    values: list[np.ndarray]
+
+    @classmethod
+    def take(
+        cls, model: keras.Model, identity: Mapping[str, Any], epoch: int, curves: list[dict[str, float]]
+    ) -> "Checkpoint":
+        """Copy the state out of a compiled model."""
+        values = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in _state(model)]
+        return cls(identity, epoch, curves, values)
+
+    def restore(self, model: keras.Model) -> None:
+        """Put the state back into a model that was built and compiled the same way.
+
+        Raises:
+            FormatError: the model's variables are not those that were saved.
+        """
+        variables = _state(model)
+        if [tuple(variable.shape) for variable in variables] != [value.shape for value in self.values]:
+            raise FormatError("the checkpoint's variables are not those of this network; start in a fresh folder")
+        for variable, value in zip(variables, self.values, strict=True):
+            variable.assign(value)
+
+    def save(self, path: Path) -> None:
+        """Write to `path`; an older checkpoint there is replaced only when the new one is complete."""
+        head = json.dumps({"identity": self.identity, "epoch": self.epoch, "curves": self.curves}, sort_keys=True)
+        arrays = {f"v{index}": value for index, value in enumerate(self.values)}
+        with files.replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, head=np.frombuffer(head.encode(), np.uint8), **arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Checkpoint":
+        """Read what `save` wrote.
+
+        Raises:
+            FormatError: the file is damaged or no checkpoint.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                head = json.loads(stored["head"].tobytes())
+                values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
+            return cls(head["identity"], head["epoch"], head["curves"], values)
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise FormatError(f"{path}: not a readable checkpoint ({error}); delete it to start over") from error
+
+
+def _state(model: keras.Model) -> list[Any]:
+    """Variables of the model, random generators included, and of its optimizer."""
+    return [*model.variables, *model.optimizer.variables]

@@ -1,0 +1,205 @@
+"""Fit a network on a split, with checkpoints after every epoch and an exact resume."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from squeezekit.data import Dataset, Split, batches, steps_per_epoch
+from squeezekit.preprocess import Preprocess
+from squeezekit.training.checkpoint import Checkpoint
+from squeezekit.training.precision import precision
+from squeezekit.training.progress import EpochProgress, Progress
+from squeezekit.training.settings import Settings
+
+__all__ = ["History", "SmoothedCrossEntropy", "evaluate", "fit"]
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What a training did.
+
+    Args:
+        curves: one dict an epoch: loss, accuracy, val_accuracy, all in the training's own arithmetic.
+        precision: "float32" or "bfloat16", the arithmetic that was used.
+        resumed_at: epochs that an earlier run had done already.
+    """
+
+    curves: list[dict[str, float]]
+    precision: str
+    resumed_at: int
+
+
+@keras.saving.register_keras_serializable(package="squeezekit")
+class SmoothedCrossEntropy(keras.losses.Loss):
+    """Cross-entropy of integer labels against probabilities, with label smoothing.
+
+    loss = -sum_c q_c log p_c with q = (1 - smoothing) * one_hot + smoothing / classes.
+
+    Args:
+        smoothing: mass spread over all classes, in [0, 1).
+
+    Paper: Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7.
+    """
+
+    def __init__(self, smoothing: float = 0.1, name: str = "smoothed_cross_entropy") -> None:
+        super().__init__(name=name)
+        self.smoothing = smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Labels (b,) or (b, 1) and probabilities (b, classes) to losses (b,)."""
+        classes = y_pred.shape[-1]
+        labels = keras.ops.reshape(keras.ops.cast(y_true, "int32"), (-1,))
+        targets = keras.ops.one_hot(labels, classes, dtype=y_pred.dtype)
+        return keras.losses.categorical_crossentropy(targets, y_pred, label_smoothing=self.smoothing)
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the loss."""
+        return {"smoothing": self.smoothing, "name": self.name}
+
+
+def fit(
+    model: keras.Model,
+    dataset: Dataset,
+    preprocess: Preprocess,
+    settings: Settings,
+    *,
+    folder: Path,
+    name: str,
+    progress: Progress | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    identity: Mapping[str, Any] | None = None,
+) -> History:
+    """Train `model` in place; called again after a kill, go on from the last whole epoch to the same result.
+
+    The state after every epoch lies in `folder/NAME.checkpoint.npz`, TensorBoard logs in `folder/logs/NAME`.
+    A finished training is loaded from its checkpoint and not run again.
+
+    Args:
+        model: takes [0, 255] pixels (b, height, width, 3), gives probabilities (b, classes).
+        dataset: trains on its `train`, reports on its `validation`; `test` is never touched.
+        preprocess: what the network sees of an image.
+        settings: everything else that determines the result.
+        folder: for checkpoints and logs; created when missing.
+        name: what is trained, for file names and the display.
+        progress: where to show how far it is; a new `Progress()` by default.
+        callbacks: more Keras callbacks, for schedules of techniques.
+        identity: what else tells this training from others (the recipe so far).
+
+    Returns:
+        The curves of all epochs, those before a resume included.
+
+    Raises:
+        ValueError: fewer training images than one batch, or the folder's checkpoint is of another training.
+        FormatError: the checkpoint is damaged.
+    """
+    steps = steps_per_epoch(dataset.train, settings.batch_size)
+    if not steps:
+        raise ValueError(
+            f"Expected at least one batch of {settings.batch_size} training images. "
+            f"Received: {len(dataset.train)} images."
+        )
+    who = {
+        "settings": settings.to_dict(),
+        "data": dataset.fingerprint,
+        "preprocess": preprocess.to_dict(),
+        "network": [[variable.path.split("/", 1)[-1], list(variable.shape)] for variable in model.weights],
+        **(identity or {}),
+    }
+    keras.utils.set_random_seed(settings.seed)
+    progress = progress or Progress()
+    path = folder / f"{name}.checkpoint.npz"
+    with precision(model, settings.precision) as arithmetic:
+        model.compile(
+            settings.build_optimizer(settings.epochs * steps),
+            SmoothedCrossEntropy(settings.label_smoothing),
+            metrics=["accuracy"],
+            # XLA on a CPU is slower on these networks than TensorFlow's own kernels.
+            jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+        )
+        model.optimizer.build(model.trainable_variables)
+        start, curves = _resume(model, path, {**who, "arithmetic": arithmetic})
+        if start < settings.epochs:
+            saver = _SaveEveryEpoch(path, {**who, "arithmetic": arithmetic}, curves)
+            shown = EpochProgress(progress, name, steps, settings.epochs, start)
+            logs = keras.callbacks.TensorBoard(str(folder / "logs" / name), write_graph=False)
+            model.fit(
+                batches(
+                    dataset.train,
+                    preprocess,
+                    batch_size=settings.batch_size,
+                    training=True,
+                    seed=settings.seed,
+                    start_epoch=start,
+                    epochs=settings.epochs,
+                    augment=settings.augment,
+                ),
+                steps_per_epoch=steps,
+                initial_epoch=start,
+                epochs=settings.epochs,
+                validation_data=_in_order(dataset.validation, preprocess),
+                callbacks=[*callbacks, logs, saver, shown],
+                shuffle=False,
+                verbose=0,
+            )
+            curves = saver.curves
+    return History(curves, arithmetic, start)
+
+
+def evaluate(model: keras.Model, split: Split, preprocess: Preprocess) -> float:
+    """Top-1 accuracy in [0, 1] of a Keras model on a split, in the model's own arithmetic.
+
+    For choosing between models while training. Results that are reported come from the runtime, on the file.
+
+    Args:
+        model: pixels to probabilities.
+        split: the images; at least one.
+        preprocess: what the network sees of an image.
+    """
+    right = 0
+    for pixels, labels in _in_order(split, preprocess):
+        predicted = keras.ops.convert_to_numpy(model.predict_on_batch(pixels)).argmax(axis=1)
+        right += int(np.sum(predicted == keras.ops.convert_to_numpy(labels)))
+    return right / len(split)
+
+
+def _in_order(split: Split, preprocess: Preprocess) -> Any:
+    """The images of a split, once, in their order, unchanged."""
+    return batches(split, preprocess, batch_size=128)
+
+
+def _resume(model: keras.Model, path: Path, identity: Mapping[str, Any]) -> tuple[int, list[dict[str, float]]]:
+    """Restore the model from its checkpoint when there is one: epochs done, and their curves."""
+    if not path.exists():
+        return 0, []
+    checkpoint = Checkpoint.load(path)
+    different = sorted(
+        key
+        for key in identity.keys() | checkpoint.identity.keys()
+        if identity.get(key) != checkpoint.identity.get(key)
+    )
+    if different:
+        raise ValueError(
+            f"{path} is of a training with other {', '.join(different)}. "
+            "Use another output folder, or delete this one to start over."
+        )
+    checkpoint.restore(model)
+    return checkpoint.epoch, checkpoint.curves
+
+
+class _SaveEveryEpoch(keras.callbacks.Callback):
+    """Writes the checkpoint after each epoch, and collects the curves that go into it."""
+
+    def __init__(self, path: Path, identity: Mapping[str, Any], curves: list[dict[str, float]]) -> None:
+        super().__init__()
+        self._path = path
+        self._identity = identity
+        self.curves = list(curves)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Save the state."""
+        self.curves.append({key: float(value) for key, value in (logs or {}).items()})
+        Checkpoint.take(self.model, self._identity, epoch + 1, self.curves).save(self._path)

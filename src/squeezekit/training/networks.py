@@ -1,0 +1,83 @@
+"""A network of the catalogue, trained from scratch with settings that suit it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from squeezekit import models
+from squeezekit.data import Dataset
+from squeezekit.preprocess import Preprocess
+from squeezekit.training.fitting import History, fit
+from squeezekit.training.progress import Progress
+from squeezekit.training.settings import Settings
+
+__all__ = ["settings_for", "train_network"]
+
+# AlexNet's large dense layers diverge at SqueezeNet's learning rate; all else is the same for both.
+_ALEXNET_LEARNING_RATE = 5e-4
+# The papers' 0.5 before SqueezeNet's classifier slows it on small sets; AlexNet needs its 0.5.
+_SQUEEZENET_DROPOUT = 0.2
+
+
+def settings_for(name: str, settings: Settings) -> Settings:
+    """`settings` with the learning rate capped at what the network `name` bears.
+
+    Args:
+        name: a name of `models.MODELS`.
+        settings: for networks in general.
+
+    Example:
+        >>> settings_for("alexnet", Settings()).learning_rate
+        0.0005
+    """
+    if name == "alexnet":
+        rate = min(settings.learning_rate, _ALEXNET_LEARNING_RATE)
+        return dataclasses.replace(settings, learning_rate=rate)
+    return settings
+
+
+def train_network(
+    name: str,
+    dataset: Dataset,
+    preprocess: Preprocess,
+    settings: Settings,
+    *,
+    folder: Path,
+    progress: Progress | None = None,
+    **options: Any,
+) -> tuple[keras.Model, History]:
+    """Build and train a network; called again after a kill, go on from the last whole epoch.
+
+    Args:
+        name: a name of `models.MODELS`.
+        dataset: the images.
+        preprocess: its size is the network's input size.
+        settings: how to train; `settings_for` adapts them to the network.
+        folder: for checkpoints and logs.
+        progress: where to show how far it is.
+        **options: for `models.build` (`width`, `batch_norm`, `dropout`).
+
+    Returns:
+        The trained model, BatchNorm folded, and its history.
+
+    Raises:
+        ValueError: an unknown name or option, or the folder holds another training's checkpoint.
+    """
+    if name.startswith("squeezenet"):
+        options = {"dropout": _SQUEEZENET_DROPOUT, **options}
+    keras.utils.set_random_seed(settings.seed)
+    shape = (preprocess.height, preprocess.width, 3)
+    model = models.build(name, shape, len(dataset.class_names), **options)
+    history = fit(
+        model,
+        dataset,
+        preprocess,
+        settings_for(name, settings),
+        folder=folder,
+        name=name,
+        progress=progress,
+        identity={"model": name, "options": options},
+    )
+    return models.fold_batch_norm(model), history
