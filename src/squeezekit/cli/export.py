@@ -1,0 +1,103 @@
+"""`squeezekit export`: a Keras file becomes a `.tflite`."""
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from squeezekit.errors import FormatError
+from squeezekit.preprocess import Preprocess
+
+__all__ = ["command"]
+
+
+@click.command("export", short_help="Write a Keras network as a .tflite, float or full-integer.")
+@click.argument("model", metavar="MODEL.keras", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, metavar="MODEL.tflite", type=click.Path(path_type=Path))
+@click.option("--int8", is_flag=True, help="Integers throughout; needs --calibrate.")
+@click.option("--calibrate", metavar="DATA", help="Images that set the integer ranges: up to 100 of the training part.")
+@click.option("--seed", default=0, show_default=True, help="Chooses the calibration images.")
+@click.option("--labels", metavar="FILE", type=click.Path(path_type=Path), help="One label a line, in order.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    model: Path, output: Path, int8: bool, calibrate: str | None, seed: int, labels: Path | None, as_json: bool
+) -> None:
+    """Write a Keras network as a .tflite with its labels inside.
+
+    Labels and image settings come from run.json beside MODEL.keras, as `squeezekit train` leaves it.
+    --labels FILE replaces the labels; without either the labels are numbers and images are squashed to
+    the network's input.
+    """
+    if int8 != (calibrate is not None):
+        raise ValueError("Expected --int8 and --calibrate DATA together: integer ranges are set by images.")
+    if model.suffix != ".keras":
+        raise ValueError(f"Expected a .keras file. Received: {model}.")
+    settings = _run_settings(model.parent / "run.json")
+    names = _read_labels(labels) if labels else settings.get("labels", [])
+    network = _load(model)
+
+    # Imported here, not above: they bring TensorFlow, which `squeezekit --help` can do without.
+    from squeezekit import data, export
+
+    preprocess = settings.get("preprocess") or Preprocess(*network.input_shape[1:3])
+    calibration, images = None, 0
+    if calibrate is not None:
+        train = data.open_dataset(calibrate).train
+        images = min(len(train), 100)
+        calibration = export.calibration_batches(train, preprocess, images=images, seed=seed)
+    versions = {name: importlib.metadata.version(name) for name in ("squeezekit", "keras")}
+    export.litert(
+        network, output, calibration=calibration, labels=names, preprocess=preprocess, provenance=versions
+    )
+    result: dict[str, Any] = {
+        "output": str(output),
+        "bytes": output.stat().st_size,
+        "dtype": "uint8" if int8 else "float32",
+        "input_shape": [1, *network.input_shape[1:]],
+        "classes": network.output_shape[-1],
+        "calibration_images": images,
+    }
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        kind = f"full-integer from {images} images" if int8 else "float32"
+        click.echo(f"{output}: {result['bytes']:,} bytes, {kind}, {result['classes']} classes")
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"No such file: {path}")
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False)
+    # Keras raises nearly anything on a file that is not its own; all of it means the same to a user.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FormatError(f"{path}: not a network that Keras can load ({reason})") from error
+
+
+def _run_settings(path: Path) -> dict[str, Any]:
+    """"labels" and "preprocess" of a run, as far as its run.json has them; nothing when there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        run = json.loads(path.read_text("utf-8"))
+        settings: dict[str, Any] = {}
+        if "labels" in run:
+            settings["labels"] = [str(label) for label in run["labels"]]
+        if "preprocess" in run:
+            settings["preprocess"] = Preprocess.from_dict(run["preprocess"])
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{path}: not the record of a run ({error})") from error
+    return settings
+
+
+def _read_labels(path: Path) -> list[str]:
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: not a text file in UTF-8 ({error.reason})") from error
+    return [line.strip() for line in text.rstrip().splitlines()]

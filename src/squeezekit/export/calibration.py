@@ -1,0 +1,45 @@
+"""The images that a full-integer export looks at to learn the range of every activation."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from squeezekit.data import Split, batches
+from squeezekit.preprocess import Preprocess
+
+__all__ = ["calibration_batches"]
+
+
+def calibration_batches(
+    split: Split, preprocess: Preprocess, *, images: int = 100, seed: int = 0, batch_size: int = 25
+) -> Iterator[np.ndarray]:
+    """Read a random few of a split's images, as the network will see them: no augmentation.
+
+    Use the training split: ranges chosen on test images would be fitted to them.
+
+    Args:
+        split: the images to choose from.
+        preprocess: the network's.
+        images: how many, at least 1; all of a smaller split.
+        seed: chooses which.
+        batch_size: images in memory at once.
+
+    Yields:
+        float32 (batch, height, width, 3) RGB in [0, 255], for `litert(calibration=...)`.
+
+    Raises:
+        ValueError: `images` is not positive.
+    """
+    if images < 1:
+        raise ValueError(f"Expected at least one calibration image. Received: images={images}.")
+    chosen = np.random.default_rng(seed).permutation(len(split))[:images]
+    chosen.sort()
+    few = dataclasses.replace(
+        split,
+        paths=[split.paths[index] for index in chosen],
+        labels=split.labels[chosen],
+        plain_jpeg=split.plain_jpeg[chosen],
+    )
+    for pixels, _ in batches(few, preprocess, batch_size=batch_size):
+        yield pixels.numpy()
