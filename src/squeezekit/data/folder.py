@@ -21,7 +21,7 @@ __all__ = ["Dataset", "Split", "open_dataset"]
 MAX_SKIPPED_SHARE = 0.05
 
 _EXIF_ORIENTATION = 0x0112
-# Start-of-frame markers of the JPEGs that every decoder reads: baseline, extended, progressive; all Huffman coded.
+# Start-of-frame markers of the JPEGs that every decoder reads: baseline, extended and progressive Huffman.
 _COMMON_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -33,7 +33,7 @@ class Split:
     Args:
         paths: one file an image.
         labels: int32, shape (images,): position in `Dataset.class_names`.
-        plain_jpeg: bool, shape (images,): TensorFlow's JPEG decoder gives exactly the picture that Pillow gives.
+        plain_jpeg: bool, shape (images,): TensorFlow's JPEG decoder gives the same picture as Pillow.
     """
 
     paths: list[str]
@@ -71,7 +71,7 @@ class _File:
     """An image file before its content is looked at."""
 
     path: str
-    relative: str  # to the dataset's folder, with forward slashes: what is hashed, so it may not depend on the machine
+    relative: str  # to the dataset's folder, with forward slashes: it is hashed, and equal on every machine
     label: int
 
 
@@ -101,7 +101,7 @@ def open_dataset(
 
     Args:
         source: a folder, or the name of one inside the folder that `SQUEEZEKIT_DATA` names.
-        validation: share of each class's training images, in [0, 1); 0 for none, else at least one image a class.
+        validation: share of each class's training images, in [0, 1); 0 for none, else at least one a class.
         test: the same for the test split; without effect when there is a `test` folder.
         seed: chooses the splits.
         progress: called with (images checked, images in all).
@@ -143,7 +143,9 @@ def open_dataset(
     skipped = tuple((file.path, check.reason) for file, check in checks.items() if check.reason)
     if len(skipped) > MAX_SKIPPED_SHARE * len(files):
         path, reason = skipped[0]
-        raise DataError(f"{root}: {len(skipped)} of {len(files)} images are unreadable, the first is {path} ({reason})")
+        raise DataError(
+            f"{root}: {len(skipped)} of {len(files)} images are unreadable; the first: {path} ({reason})"
+        )
 
     trainable = [file for file in trainable if not checks[file].reason]
     reported = [file for file in reported if not checks[file].reason]
@@ -164,7 +166,7 @@ def open_dataset(
 
 
 def _find(source: str | os.PathLike[str]) -> Path:
-    """The folder that `source` means."""
+    """Return the folder that `source` means."""
     path = Path(source)
     if path.is_dir():
         return path
@@ -180,7 +182,8 @@ def _find(source: str | os.PathLike[str]) -> Path:
 
 def _visible(folder: Path) -> list[Path]:
     """Everything in `folder` but hidden entries, by name."""
-    return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    entries = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    return sorted(entries, key=lambda entry: entry.name)
 
 
 def _is_image(path: Path) -> bool:
@@ -208,11 +211,11 @@ def _require_same_classes(root: Path, class_names: Sequence[str]) -> None:
     if tested != set(class_names):
         only_train = ", ".join(sorted(set(class_names) - tested)) or "none"
         only_test = ", ".join(sorted(tested - set(class_names))) or "none"
-        raise DataError(f"{root}: train and test differ in classes; only in train: {only_train}; only in test: {only_test}")
+        raise DataError(f"{root}: classes differ; only in train: {only_train}; only in test: {only_test}")
 
 
 def _list(root: Path, folder: Path, class_names: Sequence[str]) -> list[_File]:
-    """The image files of every class folder, by class, then by name."""
+    """List the image files of every class folder, by class, then by name."""
     files = []
     for label, name in enumerate(class_names):
         found = [entry for entry in _visible(folder / name) if _is_image(entry)]
@@ -250,7 +253,7 @@ def _check(path: str) -> _Checked:
 
 
 def _is_plain_jpeg(data: bytes) -> bool:
-    """Whether TensorFlow decodes this (readable) image to what Pillow makes of it: a common, upright RGB or grey JPEG."""
+    """Whether TensorFlow decodes this readable image to what Pillow makes of it: a common, upright JPEG."""
     if _frame_marker(data) not in _COMMON_FRAMES or not data.endswith(b"\xff\xd9"):
         return False
     with Image.open(io.BytesIO(data)) as image:
@@ -259,7 +262,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
 
 
 def _frame_marker(data: bytes) -> int:
-    """The start-of-frame marker of a JPEG, 0 when there is none or the file is no JPEG."""
+    """Find the start-of-frame marker of a JPEG; 0 when there is none or the file is no JPEG."""
     if not data.startswith(b"\xff\xd8"):
         return 0
     position = 2
@@ -284,7 +287,9 @@ def _carve(
     for label, name in enumerate(class_names):
         members = [file for file in files if file.label == label]
         if len(members) < 2:
-            raise DataError(f"Class {name!r} has too few images to split: {len(members)} left before {salt.split()[0]}")
+            raise DataError(
+                f"Class {name!r} has too few images to split off a {salt.split()[0]} part: {len(members)}"
+            )
         count = min(max(1, round(len(members) * share)), len(members) - 1)
         taken.update(sorted(members, key=lambda file: _rank(salt, file.relative))[:count])
     return [file for file in files if file in taken], [file for file in files if file not in taken]
@@ -295,7 +300,7 @@ def _rank(salt: str, relative: str) -> bytes:
 
 
 def _require_every_class(root: Path, files: Iterable[_File], class_names: Sequence[str]) -> None:
-    """A class whose every image was unreadable is an empty class too."""
+    """Refuse a class whose every image was unreadable: it is empty too."""
     missing = set(range(len(class_names))) - {file.label for file in files}
     if missing:
         raise DataError(f"{root}: no readable images in class {class_names[min(missing)]!r}")

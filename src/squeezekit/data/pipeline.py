@@ -116,11 +116,11 @@ def batches(
     if batch_size < 1:
         raise ValueError(f"Expected at least one image a batch. Received: batch_size={batch_size}.")
     if not 0 <= start_epoch <= epochs:
-        raise ValueError(f"Expected 0 <= start_epoch <= epochs. Received: start_epoch={start_epoch}, epochs={epochs}.")
+        raise ValueError(f"Expected 0 <= start_epoch <= epochs. Received: {start_epoch=}, {epochs=}.")
     if not 0 <= seed < 2**31:
         raise ValueError(f"Expected a seed in [0, 2**31). Received: seed={seed}.")
     if training and not steps_per_epoch(split, batch_size):
-        raise ValueError(f"Expected at least one whole batch of images. Received: {len(split)} images, {batch_size=}.")
+        raise ValueError(f"Expected at least one whole batch. Received: {len(split)} images, {batch_size=}.")
     picture = _picture_source(split, preprocess, cache_bytes)
     labels = tf.constant(split.labels)
     height, width = preprocess.height, preprocess.width
@@ -143,7 +143,7 @@ def batches(
         # Ties keep their order, so equal draws do no harm.
         ranks = tf.random.stateless_uniform([len(split)], key, alg="philox")
         indices = tf.argsort(ranks, stable=True)[:images]
-        # One row an image, by its place in the split: what happens to it depends on seed, epoch and image alone.
+        # One row an image, by its place in the split: its fate hangs on seed, epoch and place alone.
         draws = tf.random.stateless_uniform([len(split), _DRAWS], key + [0, 1], alg="philox")
         return tf.data.Dataset.from_tensor_slices((tf.cast(indices, tf.int64), tf.gather(draws, indices)))
 
@@ -152,10 +152,14 @@ def batches(
         if augment.crop:
             top = tf.cast(draws[_ROW] * (preprocess.resize_height - height + 1), tf.int32)
             left = tf.cast(draws[_COLUMN] * (preprocess.resize_width - width + 1), tf.int32)
-        return picture(index, top, left), draws, labels[index]
+        pixels = picture(index, top, left)
+        if augment.flip:
+            # One picture at a time: mirroring a batch and choosing costs ten times as much.
+            pixels = tf.cond(draws[_FLIP] < 0.5, lambda: tf.reverse(pixels, [1]), lambda: pixels)
+        return pixels, draws, labels[index]
 
     def change(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _augmented(pixels, draws, augment), label
+        return _coloured(pixels, draws, augment), label
 
     # Every epoch gives whole batches only, so that no batch mixes two epochs.
     stream = tf.data.Dataset.range(start_epoch, epochs).flat_map(order)
@@ -166,11 +170,13 @@ def batches(
 def _tuned(stream: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
+    # Each picture or batch on one thread: the sums do not depend on the number of cores, and splitting costs.
+    options.threading.max_intra_op_parallelism = 1
     return stream.prefetch(2).with_options(options)
 
 
 def _picture_source(split: Split, preprocess: Preprocess, cache_bytes: int) -> Any:
-    """A function of (index, top, left) that gives the uint8 (height, width, 3) cut of a resized picture."""
+    """Make a function of (index, top, left): a uint8 (height, width, 3) cut of a resized picture."""
     size = (preprocess.height, preprocess.width, 3)
     needed_bytes = len(split) * preprocess.resize_height * preprocess.resize_width * 3
     if 0 < needed_bytes <= cache_bytes:
@@ -190,7 +196,7 @@ def _picture_source(split: Split, preprocess: Preprocess, cache_bytes: int) -> A
 
 
 def _decoded(split: Split, preprocess: Preprocess) -> tf.Tensor:
-    """All resized pictures of a split, uint8 (images, resize_height, resize_width, 3), decoded once per split."""
+    """Decode a whole split, once for as long as it lives: uint8 (images, resize_height, resize_width, 3)."""
     key = (preprocess.resize_height, preprocess.resize_width, preprocess.fit)
     if split not in _cached or _cached[split][0] != key:
         pixels = np.empty((len(split), preprocess.resize_height, preprocess.resize_width, 3), np.uint8)
@@ -205,7 +211,7 @@ def _decoded(split: Split, preprocess: Preprocess) -> tf.Tensor:
 
 
 def _resized_source(split: Split, preprocess: Preprocess) -> Any:
-    """A function of an index that decodes and resizes: uint8 (resize_height, resize_width, 3)."""
+    """Make a function of an index that decodes and resizes: uint8 (resize_height, resize_width, 3)."""
     paths = tf.constant(np.array(split.paths, dtype=object))
     plain = tf.constant(split.plain_jpeg)
 
@@ -214,7 +220,8 @@ def _resized_source(split: Split, preprocess: Preprocess) -> Any:
 
     def by_tensorflow(path: tf.Tensor) -> tf.Tensor:
         # These two settings are libjpeg's defaults, which Pillow uses: the pictures are equal bit for bit.
-        return tf.io.decode_jpeg(tf.io.read_file(path), 3, fancy_upscaling=True, dct_method="INTEGER_ACCURATE")
+        data = tf.io.read_file(path)
+        return tf.io.decode_jpeg(data, 3, fancy_upscaling=True, dct_method="INTEGER_ACCURATE")
 
     def resized(index: tf.Tensor) -> tf.Tensor:
         path = paths[index]
@@ -232,7 +239,7 @@ def _open_array(path: bytes) -> np.ndarray:
 
 
 def _resize(picture: tf.Tensor, preprocess: Preprocess) -> tf.Tensor:
-    """What `imaging.fit` does before its crop, to within two levels: along rows, rounded, then along columns, rounded."""
+    """Do what `imaging.fit` does before its crop, to within two levels: along rows, then along columns."""
     height, width = preprocess.resize_height, preprocess.resize_width
     if preprocess.fit is not Fit.SQUASH:
         box = tf.numpy_function(
@@ -252,20 +259,25 @@ def _resize(picture: tf.Tensor, preprocess: Preprocess) -> tf.Tensor:
     return tf.cast(tf.floor(tf.reshape(picture, [height, width, 3]) + 0.5), tf.uint8)
 
 
-def _augmented(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor:
-    """Flip and colour a batch: uint8 (batch, height, width, 3) and draws in [0, 1) to float32 in [0, 255]."""
-    # One number an image, shaped to meet its pixels: (draws, batch, 1, 1, 1).
-    draw = tf.transpose(draws)[:, :, tf.newaxis, tf.newaxis, tf.newaxis]
-    if augment.flip:
-        pixels = tf.where(draw[_FLIP] < 0.5, tf.reverse(pixels, [2]), pixels)
+def _coloured(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor:
+    """Shift brightness, contrast and saturation of a batch of uint8 pictures; float32 in [0, 255].
+
+    With c and s the factors of contrast and saturation, contrast is around the mean luma m:
+    c (luma + s (pixel - luma) - m) + m + shift, which is one 3 x 3 matrix and one offset a picture.
+    """
+    batch, height, width, channels = pixels.shape
     pixels = tf.cast(pixels, tf.float32)
     if not (augment.brightness or augment.contrast or augment.saturation):
         return pixels
-    shift = 255.0 * augment.brightness * (2.0 * draw[_BRIGHTNESS] - 1.0)
-    contrast = 1.0 + augment.contrast * (2.0 * draw[_CONTRAST] - 1.0)
-    saturation = 1.0 + augment.saturation * (2.0 * draw[_SATURATION] - 1.0)
-    luma = tf.reduce_sum(pixels * tf.constant(_LUMA), axis=3, keepdims=True)  # (batch, height, width, 1)
-    mean = tf.reduce_mean(luma, axis=[1, 2], keepdims=True)
-    # contrast * (luma + saturation * (pixels - luma) - mean) + mean + shift, with the large terms gathered.
-    offset = contrast * (1.0 - saturation) * luma + (1.0 - contrast) * mean + shift
-    return tf.clip_by_value(contrast * saturation * pixels + offset, 0.0, 255.0)
+    draw = tf.transpose(2.0 * draws - 1.0)[:, :, tf.newaxis, tf.newaxis]  # (draws, batch, 1, 1), in [-1, 1)
+    shift = 255.0 * augment.brightness * draw[_BRIGHTNESS]
+    contrast = 1.0 + augment.contrast * draw[_CONTRAST]
+    saturation = 1.0 + augment.saturation * draw[_SATURATION]
+    luma = tf.constant(_LUMA)[:, tf.newaxis]  # (channels, 1)
+    pixels = tf.reshape(pixels, [batch, height * width, channels])
+    mean = tf.matmul(tf.reduce_mean(pixels, axis=1, keepdims=True), luma)  # (batch, 1, 1)
+    mix = contrast * (
+        saturation * tf.eye(channels) + (1.0 - saturation) * luma
+    )  # (batch, channels, channels)
+    changed = tf.matmul(pixels, mix) + (1.0 - contrast) * mean + shift
+    return tf.reshape(tf.clip_by_value(changed, 0.0, 255.0), [batch, height, width, channels])
