@@ -1,0 +1,234 @@
+"""Bit strings and small integers, written and read by whole NumPy arrays.
+
+Bits run from the most significant of a byte to the least, bytes from first to last. A list of numbers is
+stored as an Exp-Golomb code whose prefixes come first and whose suffixes follow, so that NumPy finds all
+prefixes at once and then knows where every suffix lies.
+
+Solomon W. Golomb, "Run-length encodings", IEEE Transactions on Information Theory 12 (1966); Jukka Teuhola,
+"A compression method for clustered bit-vectors", Information Processing Letters 7 (1978).
+"""
+
+import numpy as np
+
+from squeezekit.errors import FormatError
+
+__all__ = ["BitWriter", "Reader", "numbers", "read_bits", "unzigzag", "varint", "zigzag"]
+
+# The largest value that `numbers` and `varint` hold; every size in a `.sqz` fits.
+MAX_NUMBER = 2**32 - 1
+# Written in place of the Golomb parameter when every number is zero and nothing follows.
+_ALL_ZERO = 32
+# Values handled at once: temporaries stay within some ten megabytes however long the input.
+_CHUNK = 1 << 20
+
+
+class BitWriter:
+    """Concatenates values of given bit widths, most significant bit first.
+
+    Args:
+        total_bits: exact sum of the widths that will be written.
+
+    Example:
+        >>> writer = BitWriter(11)
+        >>> writer.write(np.array([1, 255]), np.array([3, 8]))
+        >>> writer.to_bytes().hex()
+        '3fe0'
+    """
+
+    def __init__(self, total_bits: int) -> None:
+        # One word beyond the end takes the (empty) spill of the last value.
+        self._words = np.zeros(total_bits // 32 + 2, np.uint32)
+        self._size_bytes = (total_bits + 7) // 8
+        self._position = 0
+
+    def write(self, values: np.ndarray, widths: np.ndarray) -> None:
+        """Append integers, `values[i]` in `widths[i]` bits (0 to 32; the value must fit)."""
+        for first in range(0, len(values), _CHUNK):
+            self._write_chunk(values[first : first + _CHUNK], widths[first : first + _CHUNK])
+
+    def _write_chunk(self, values: np.ndarray, widths: np.ndarray) -> None:
+        ends = np.cumsum(widths, dtype=np.int64)
+        ends += self._position
+        starts = ends - widths
+        words = starts >> 5
+        # Each value is laid into a 64-bit window that begins at a word; what runs over goes to the next.
+        shifts = (64 - (starts & 31) - widths).astype(np.uint64)
+        windows = values.astype(np.uint64) << shifts
+        firsts = np.flatnonzero(np.diff(words, prepend=-1))
+        targets = words[firsts]
+        self._words[targets] |= np.bitwise_or.reduceat(windows >> np.uint64(32), firsts).astype(np.uint32)
+        spill = np.bitwise_or.reduceat(windows & np.uint64(0xFFFFFFFF), firsts)
+        self._words[targets + 1] |= spill.astype(np.uint32)
+        self._position = int(ends[-1])
+
+    def to_bytes(self) -> bytes:
+        """Everything written, padded with zero bits to a whole byte."""
+        return self._words.astype(">u4").view(np.uint8)[: self._size_bytes].tobytes()
+
+
+def read_bits(data: np.ndarray, start: int, widths: np.ndarray) -> np.ndarray:
+    """Read consecutive values of the given bit widths.
+
+    Args:
+        data: uint8 array.
+        start: bit position of the first value.
+        widths: bits of each value, each in [0, 32].
+
+    Returns:
+        uint64 array, one value per width.
+
+    Raises:
+        FormatError: the values run past the end of `data`.
+    """
+    values = np.empty(len(widths), np.uint64)
+    for first in range(0, len(widths), _CHUNK):
+        width = widths[first : first + _CHUNK].astype(np.int64)
+        ends = np.cumsum(width) + start
+        if ends[-1] > 8 * len(data):
+            raise FormatError("cut short inside a list of numbers")
+        starts = ends - width
+        offsets = starts >> 3
+        window = np.zeros(len(width), np.uint64)
+        for byte in range(5):  # 32 bits at any of 8 bit offsets lie within five bytes
+            window = (window << np.uint64(8)) | data.take(offsets + byte, mode="clip")
+        window >>= (40 - (starts & 7) - width).astype(np.uint64)
+        values[first : first + _CHUNK] = window & ((np.uint64(1) << width.astype(np.uint64)) - np.uint64(1))
+        start = int(ends[-1])
+    return values
+
+
+def zigzag(values: np.ndarray) -> np.ndarray:
+    """Map signed to unsigned integers, small to small: 0, -1, 1, -2, ... become 0, 1, 2, 3, ..."""
+    values = values.astype(np.int64)
+    return (values << 1) ^ (values >> 63)
+
+
+def unzigzag(values: np.ndarray) -> np.ndarray:
+    """Undo `zigzag`; int64."""
+    values = values.astype(np.int64)
+    return (values >> 1) ^ -(values & 1)
+
+
+def _bit_lengths(values: np.ndarray) -> np.ndarray:
+    # Exact: every integer below 2**53 is a double, and frexp gives its bit length.
+    return np.frexp(values.astype(np.float64))[1].astype(np.int64)
+
+
+def numbers(values: np.ndarray) -> bytes:
+    """Store integers in [0, 2**32) compactly when most are of a similar size; their count is not stored.
+
+    One byte holds the parameter k. A value v becomes w = v + 2**k; with b = bit length of w, the prefix is
+    b - 1 - k zeros and a one, the suffix the low b - 1 bits of w. All prefixes come first, then all suffixes.
+    The byte 32 alone says that all values are 0.
+
+    Example:
+        >>> numbers(np.array([5, 6, 7, 4])).hex()
+        '02f6c0'
+        >>> Reader(bytes.fromhex("02f6c0")).numbers(4).tolist()
+        [1, 2, 3, 0]
+    """
+    values = np.asarray(values, np.int64)
+    if not values.any():
+        return bytes([_ALL_ZERO]) if len(values) else b""
+    sizes = []
+    for k in range(32):
+        sizes.append(int((2 * _bit_lengths(values + (1 << k)) - 1 - k).sum()))
+    k = int(np.argmin(sizes))
+    shifted = values + (1 << k)
+    suffix_widths = _bit_lengths(shifted) - 1
+    writer = BitWriter(sizes[k])
+    ones = np.ones(len(values), np.int64)
+    writer.write(ones, suffix_widths - k + 1)
+    writer.write(shifted - (ones << suffix_widths), suffix_widths)
+    return bytes([k]) + writer.to_bytes()
+
+
+def varint(value: int) -> bytes:
+    """Seven bits a byte, least significant first, the high bit set on all but the last (LEB128)."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+class Reader:
+    """Reads a byte string from front to back; anything that does not fit is a `FormatError`.
+
+    Example:
+        >>> reader = Reader(b"\\x85\\x01rest")
+        >>> reader.varint(), bytes(reader.rest())
+        (133, b'rest')
+    """
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._data = memoryview(data)
+        self._position = 0
+
+    def take(self, size: int) -> memoryview:
+        """Return the next `size` bytes, not copied."""
+        end = self._position + size
+        if size < 0 or end > len(self._data):
+            raise FormatError("cut short: a part runs past the end of its section")
+        part = self._data[self._position : end]
+        self._position = end
+        return part
+
+    def byte(self) -> int:
+        """Return the next byte."""
+        return self.take(1)[0]
+
+    def uint32(self) -> int:
+        """Return the next four bytes as a little-endian integer."""
+        return int.from_bytes(self.take(4), "little")
+
+    def varint(self, limit: int = MAX_NUMBER) -> int:
+        """Return the next `varint`, which must not exceed `limit`."""
+        value = 0
+        for shift in range(0, 35, 7):
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+        else:
+            raise FormatError("a number of more than five bytes")
+        if value > limit:
+            raise FormatError(f"a size or count of {value:,} where at most {limit:,} is possible")
+        return value
+
+    def numbers(self, count: int) -> np.ndarray:
+        """Return `count` values stored by `numbers`: int64, each in [0, 2**32).
+
+        A list of zeros costs one byte whatever its length, so the caller must have bounded `count`.
+        """
+        if count == 0:
+            return np.zeros(0, np.int64)
+        k = self.byte()
+        if k == _ALL_ZERO:
+            return np.zeros(count, np.int64)
+        left = np.frombuffer(self._data[self._position :], np.uint8)
+        # A prefix has at most 33 bits and a suffix at most 32, so no more than this can belong to the list.
+        bits = np.unpackbits(left[: (count * 33 + 7) // 8])
+        ones = np.flatnonzero(bits)[:count]
+        if k > _ALL_ZERO or len(ones) < count:
+            raise FormatError("a damaged list of numbers")
+        suffix_widths = np.diff(ones, prepend=-1) - 1 + k
+        if suffix_widths.max() > 32:
+            raise FormatError("a number of more than 32 bits")
+        start = int(ones[-1]) + 1
+        suffixes = read_bits(left, start, suffix_widths).astype(np.int64)
+        values = suffixes + (np.int64(1) << suffix_widths) - (1 << k)
+        if values.max() > MAX_NUMBER:
+            raise FormatError("a number of more than 32 bits")
+        self.take((start + int(suffix_widths.sum()) + 7) // 8)
+        return values
+
+    def rest(self) -> memoryview:
+        """Return all bytes not read yet."""
+        return self.take(len(self._data) - self._position)
+
+    def finish(self) -> None:
+        """Refuse bytes that nothing has read."""
+        if self._position != len(self._data):
+            raise FormatError(f"{len(self._data) - self._position:,} bytes too many at the end of a part")

@@ -1,0 +1,176 @@
+"""Where entropy coders plug in: each codes a stream of small symbols, knowing only their histogram.
+
+A tensor form (`forms`, `tensors`) turns a tensor into streams; for each stream the smallest of the allowed
+coders is taken and named in its first byte. A new coder is one more class here and one more line in `CODERS`.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from squeezekit.codec import bits, huffman
+from squeezekit.errors import FormatError
+
+__all__ = [
+    "CODERS",
+    "Coder",
+    "Huffman",
+    "Job",
+    "Plain",
+    "coders_named",
+    "decode_jobs",
+    "encode_stream",
+    "parse_stream",
+    "stream_bytes",
+]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """One coded stream that waits to be decoded."""
+
+    coder: "Coder"
+    payload: memoryview
+    count: int
+    """Symbols in the stream, at least 1."""
+    alphabet: int
+    """Symbols lie in [0, alphabet); at most 65,536."""
+
+
+class Coder(abc.ABC):
+    """An entropy coder for streams of uint8 or uint16 symbols; it has no state."""
+
+    tag: int
+    """First byte of every stream of this coder; part of the file format."""
+    name: str
+
+    @abc.abstractmethod
+    def size_bytes(self, histogram: np.ndarray) -> int:
+        """Bytes that symbols of this histogram will take, to within a few bytes."""
+
+    @abc.abstractmethod
+    def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
+        """Code at least one symbol; `histogram` int64 (alphabet,) counts them."""
+
+    @abc.abstractmethod
+    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+        """Decode many streams at once; one array (count,) each.
+
+        Raises:
+            FormatError: a stream does not hold `count` symbols of its alphabet.
+        """
+
+
+class Plain(Coder):
+    """Every symbol in equally many bits: for mantissas and whatever else is as good as random."""
+
+    tag = 0
+    name = "plain"
+
+    @staticmethod
+    def _width(alphabet: int) -> int:
+        return (alphabet - 1).bit_length()
+
+    def size_bytes(self, histogram: np.ndarray) -> int:
+        """See `Coder`."""
+        return (int(histogram.sum()) * self._width(len(histogram)) + 7) // 8
+
+    def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
+        """See `Coder`."""
+        width = self._width(len(histogram))
+        if width == 8:
+            return symbols.astype(np.uint8).tobytes()
+        writer = bits.BitWriter(width * len(symbols))
+        writer.write(symbols, np.broadcast_to(np.int64(width), symbols.shape))
+        return writer.to_bytes()
+
+    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+        """See `Coder`."""
+        return [self._decode(job) for job in jobs]
+
+    def _decode(self, job: Job) -> np.ndarray:
+        width = self._width(job.alphabet)
+        if len(job.payload) != (job.count * width + 7) // 8:
+            raise FormatError("a plain stream of the wrong length")
+        payload = np.frombuffer(job.payload, np.uint8)
+        if width == 8:
+            symbols = payload
+        else:
+            widths = np.broadcast_to(np.int64(width), (job.count,))
+            symbols = bits.read_bits(payload, 0, widths).astype(np.uint16)
+        if int(symbols.max()) >= job.alphabet:
+            raise FormatError("a symbol that cannot occur")
+        return symbols
+
+
+class Huffman(Coder):
+    """Canonical Huffman codes in interleaved lanes, see `squeezekit.codec.huffman`."""
+
+    tag = 1
+    name = "huffman"
+
+    def size_bytes(self, histogram: np.ndarray) -> int:
+        """See `Coder`."""
+        return huffman.size_bytes(histogram)
+
+    def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
+        """See `Coder`."""
+        return huffman.encode(symbols, histogram)
+
+    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+        """See `Coder`."""
+        return huffman.decode([huffman.read(job.payload, job.count, job.alphabet) for job in jobs])
+
+
+_PLAIN, _HUFFMAN = Plain(), Huffman()
+_BY_TAG: Mapping[int, Coder] = MappingProxyType({coder.tag: coder for coder in (_PLAIN, _HUFFMAN)})
+
+CODERS: Mapping[str, tuple[Coder, ...]] = MappingProxyType({"huffman": (_PLAIN, _HUFFMAN), "none": ()})
+"""What a user may ask for, and the coders each choice allows; none at all stores every byte as it is."""
+
+
+def coders_named(name: str) -> tuple[Coder, ...]:
+    """Return the coders behind a name of `CODERS`.
+
+    Raises:
+        ValueError: no such name.
+
+    Example:
+        >>> [coder.name for coder in coders_named("huffman")]
+        ['plain', 'huffman']
+    """
+    if name not in CODERS:
+        raise ValueError(f"Expected a coder, one of {', '.join(sorted(CODERS))}. Received: coder={name!r}.")
+    return CODERS[name]
+
+
+def stream_bytes(histogram: np.ndarray, coders: Sequence[Coder]) -> int:
+    """Return the size of the smallest stream for symbols of this histogram, to within a few bytes."""
+    return 1 + min(coder.size_bytes(histogram) for coder in coders)
+
+
+def encode_stream(symbols: np.ndarray, histogram: np.ndarray, coders: Sequence[Coder]) -> bytes:
+    """Code symbols with the coder that needs fewest bytes; the first byte names it."""
+    coder = min(coders, key=lambda coder: coder.size_bytes(histogram))
+    return bytes([coder.tag]) + coder.encode(symbols, histogram)
+
+
+def parse_stream(data: memoryview, count: int, alphabet: int) -> Job:
+    """Read which coder a stream needs; decoding waits until `decode_jobs`."""
+    reader = bits.Reader(data)
+    tag = reader.byte()
+    if tag not in _BY_TAG:
+        raise FormatError(f"stream coder {tag} is unknown to this squeezekit")
+    return Job(_BY_TAG[tag], reader.rest(), count, alphabet)
+
+
+def decode_jobs(jobs: Sequence[Job]) -> list[np.ndarray]:
+    """Decode streams, those of one coder together, and return them in the order of `jobs`."""
+    outputs: dict[int, np.ndarray] = {}
+    for coder in _BY_TAG.values():
+        own = [index for index, job in enumerate(jobs) if job.coder is coder]
+        outputs.update(zip(own, coder.decode([jobs[index] for index in own]), strict=True))
+    return [outputs[index] for index in range(len(jobs))]

@@ -1,0 +1,169 @@
+"""Find the weights in a `.tflite` with `struct` alone: read-only, bounded, indifferent to the unknown.
+
+Only the few fields that lead from the root to the tensors' buffers are read. Whatever is odd (a tensor whose
+buffer does not exist, a buffer that runs over the end) is passed by, never guessed at: its bytes simply are
+not reported.
+
+Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs; encoding: the FlatBuffers internals page.
+"""
+
+import dataclasses
+import struct
+
+from squeezekit.errors import FormatError
+
+__all__ = ["TensorSpan", "is_tflite", "tensor_spans"]
+
+_IDENTIFIER = b"TFL3"
+# TensorType: name and bytes per element. Types below one byte or of variable size count as bytes.
+_TYPES = {
+    0: ("float32", 4), 1: ("float16", 2), 2: ("int32", 4), 3: ("uint8", 1), 4: ("int64", 8), 5: ("string", 1),
+    6: ("bool", 1), 7: ("int16", 2), 8: ("complex64", 4), 9: ("int8", 1), 10: ("float64", 8),
+    11: ("complex128", 8), 12: ("uint64", 8), 13: ("resource", 1), 14: ("variant", 1), 15: ("uint32", 4),
+    16: ("uint16", 2), 17: ("int4", 1), 18: ("bfloat16", 2),
+}  # fmt: skip
+# Field numbers of the schema's tables.
+_MODEL_SUBGRAPHS, _MODEL_BUFFERS = 2, 4
+_SUBGRAPH_TENSORS = 0
+_TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME = range(4)
+_BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = range(3)
+_MAX_RANK = 16
+_MAX_NAME_BYTES = 1 << 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TensorSpan:
+    """A tensor with constant contents, and where in the file its bytes lie."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    item_bytes: int
+    """1, 2, 4 or 8; divides `size_bytes`."""
+    start: int
+    size_bytes: int
+    """At least 1; `start + size_bytes` lies within the file."""
+
+    @property
+    def stop(self) -> int:
+        """Position after the last byte."""
+        return self.start + self.size_bytes
+
+
+class _Flat:
+    """Bounds-checked reads from a flatbuffer."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self.data = memoryview(data)
+
+    def number(self, position: int, layout: str) -> int:
+        size = struct.calcsize(layout)
+        if position < 0 or position + size > len(self.data):
+            raise FormatError("a flatbuffer that points outside its file")
+        return struct.unpack_from(layout, self.data, position)[0]
+
+    def follow(self, position: int) -> int:
+        """Where the offset stored at `position` points."""
+        return position + self.number(position, "<I")
+
+    def field(self, table: int, index: int) -> int:
+        """Position of a table's field; 0 when it is absent."""
+        vtable = table - self.number(table, "<i")
+        size = self.number(vtable, "<H")
+        slot = 4 + 2 * index
+        offset = self.number(vtable + slot, "<H") if slot + 2 <= size else 0
+        return table + offset if offset else 0
+
+    def scalar(self, table: int, index: int, layout: str) -> int:
+        position = self.field(table, index)
+        return self.number(position, layout) if position else 0
+
+    def vector(self, table: int, index: int, item_bytes: int) -> tuple[int, int]:
+        """Position of the first element and their number; (0, 0) when the field is absent."""
+        position = self.field(table, index)
+        if not position:
+            return 0, 0
+        start = self.follow(position)
+        length = self.number(start, "<I")
+        if start + 4 + length * item_bytes > len(self.data):
+            raise FormatError("a flatbuffer whose vector runs over the end of the file")
+        return start + 4, length
+
+    def tables(self, table: int, index: int) -> list[int]:
+        """Positions of the tables in a vector of tables."""
+        start, length = self.vector(table, index, 4)
+        return [self.follow(start + 4 * item) for item in range(length)]
+
+
+def is_tflite(data: bytes | memoryview) -> bool:
+    """Whether the bytes claim to be a TFLite flatbuffer."""
+    return bytes(data[4:8]) == _IDENTIFIER
+
+
+def tensor_spans(data: bytes | memoryview) -> list[TensorSpan]:
+    """All tensors that have contents in the file, subgraph by subgraph, in the file's order.
+
+    Tensors that share a buffer are all listed, with the same span.
+
+    Args:
+        data: the whole `.tflite`.
+
+    Raises:
+        FormatError: no TFLite flatbuffer, or one whose lists of subgraphs and buffers cannot be read.
+
+    Example:
+        >>> tensor_spans(b"not a model")
+        Traceback (most recent call last):
+            ...
+        squeezekit.errors.FormatError: not a .tflite file (no TFL3 mark)
+    """
+    if not is_tflite(data):
+        raise FormatError("not a .tflite file (no TFL3 mark)")
+    flat = _Flat(data)
+    model = flat.follow(0)
+    buffers = flat.tables(model, _MODEL_BUFFERS)
+    spans = []
+    for subgraph in flat.tables(model, _MODEL_SUBGRAPHS):
+        try:
+            tensors = flat.tables(subgraph, _SUBGRAPH_TENSORS)
+        except FormatError:
+            continue
+        for tensor in tensors:
+            span = _tensor_span(flat, tensor, buffers)
+            if span is not None:
+                spans.append(span)
+    return spans
+
+
+def _tensor_span(flat: _Flat, tensor: int, buffers: list[int]) -> TensorSpan | None:
+    try:
+        number = flat.scalar(tensor, _TENSOR_BUFFER, "<I")
+        if number >= len(buffers):
+            return None
+        start, size = _buffer_span(flat, buffers[number])
+        if size == 0:
+            return None
+        shape_start, rank = flat.vector(tensor, _TENSOR_SHAPE, 4)
+        shape = tuple(flat.number(shape_start + 4 * axis, "<i") for axis in range(min(rank, _MAX_RANK)))
+        code = flat.scalar(tensor, _TENSOR_TYPE, "<b")
+        name_start, name_size = flat.vector(tensor, _TENSOR_NAME, 1)
+    except FormatError:
+        return None
+    dtype, item_bytes = _TYPES.get(code, (f"type{code}", 1))
+    if size % item_bytes:
+        item_bytes = 1
+    name = bytes(flat.data[name_start : name_start + min(name_size, _MAX_NAME_BYTES)])
+    return TensorSpan(name.decode("utf-8", "replace"), shape, dtype, item_bytes, start, size)
+
+
+def _buffer_span(flat: _Flat, buffer: int) -> tuple[int, int]:
+    """Start and size of a buffer's bytes: inside the flatbuffer, or, in files over 2 GB, behind it."""
+    start, size = flat.vector(buffer, _BUFFER_DATA, 1)
+    if size:
+        return start, size
+    start = flat.scalar(buffer, _BUFFER_OFFSET, "<Q")
+    size = flat.scalar(buffer, _BUFFER_SIZE, "<Q")
+    # Offsets 0 and 1 mean "none" in the schema.
+    if start <= 1 or start + size > len(flat.data):
+        return 0, 0
+    return start, size

@@ -1,0 +1,270 @@
+"""Ways to see a tensor's bytes as streams of small symbols: raw, constant, byte planes, palette.
+
+Each form has an encoding side, a `Candidate` that knows its size before any work is done, and a decoding
+side, a `Plan` that names the streams it waits for and then fills the tensor. Elements are unsigned integers
+of the element's width throughout: no float is ever interpreted, so NaN payloads and -0.0 stay what they are.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from squeezekit.codec import bits
+from squeezekit.codec.coders import Coder, Job, encode_stream, parse_stream, stream_bytes
+from squeezekit.errors import FormatError
+
+__all__ = [
+    "CONSTANT",
+    "PALETTE",
+    "PLANES",
+    "RAW",
+    "Candidate",
+    "Palette",
+    "Plan",
+    "candidates",
+    "find_palette",
+    "histogram",
+    "parse_form",
+    "plane_histograms",
+]
+
+# First byte of a tensor's payload; part of the file format.
+RAW, CONSTANT, PLANES, PALETTE = range(4)
+# A codebook entry costs two to three bytes: far beyond this many values, byte planes are as good and faster.
+MAX_PALETTE = 4096
+_CHUNK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """A possible payload: its size, and how to write it should it be the smallest."""
+
+    size_bytes: int
+    write: Callable[[], bytes]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """A payload that has been read and checked up to its streams."""
+
+    label: str
+    jobs: tuple[Job, ...]
+    fill: Callable[[Sequence[np.ndarray], np.ndarray], None]
+    """Takes the decoded streams, in the order of `jobs`, and writes the elements into the given array."""
+
+
+def histogram(symbols: np.ndarray, alphabet: int) -> np.ndarray:
+    """Count unsigned symbols without a large temporary; int64 (alphabet,)."""
+    counts = np.zeros(alphabet, np.int64)
+    for first in range(0, len(symbols), _CHUNK):
+        counts += np.bincount(symbols[first : first + _CHUNK], minlength=alphabet)
+    return counts
+
+
+def candidates(elements: np.ndarray, coders: Sequence[Coder]) -> Iterator[Candidate]:
+    """Every form of this module that fits the elements.
+
+    Args:
+        elements: uint8, uint16, uint32 or uint64 array, shape (n,), n >= 1.
+        coders: allowed for streams; none leaves only the raw form.
+    """
+    yield Candidate(1 + elements.nbytes, lambda: bytes([RAW]) + elements.tobytes())
+    if not coders:
+        return
+    if (elements == elements[0]).all():
+        yield Candidate(1 + elements.itemsize, lambda: bytes([CONSTANT]) + elements[:1].tobytes())
+        return
+    yield _planes(elements, coders)
+    palette = find_palette(elements)
+    if palette is not None:
+        yield _palette(palette, elements.itemsize, coders)
+
+
+def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> Plan:
+    """Read the rest of a payload whose first byte was `form`.
+
+    Args:
+        form: one of this module's forms.
+        reader: after the form byte; read to its end.
+        count: number of elements, at least 1.
+        item_bytes: 1, 2, 4 or 8.
+
+    Raises:
+        FormatError: not a payload of `count` such elements.
+    """
+    if form == RAW:
+        payload = reader.take(count * item_bytes)
+        reader.finish()
+        return Plan("raw", (), functools.partial(_fill_raw, payload))
+    if form == CONSTANT:
+        payload = reader.take(item_bytes)
+        reader.finish()
+        return Plan("constant", (), functools.partial(_fill_raw, payload))
+    if form == PLANES:
+        return _parse_planes(reader, count, item_bytes)
+    if form == PALETTE:
+        return _parse_palette(reader, count, item_bytes)
+    raise FormatError(f"tensor form {form} is unknown to this squeezekit")
+
+
+def _fill_raw(payload: memoryview, streams: Sequence[np.ndarray], out: np.ndarray) -> None:
+    out[...] = np.frombuffer(payload, out.dtype)
+
+
+def _coder_label(form: str, jobs: Sequence[Job]) -> str:
+    names = dict.fromkeys(job.coder.name for job in jobs if job.coder.name != "plain")
+    return "/".join((form, *names))
+
+
+# --- byte planes -----------------------------------------------------------------------------------------
+
+
+def _rotate_left(elements: np.ndarray) -> np.ndarray:
+    return (elements << elements.dtype.type(1)) | (elements >> elements.dtype.type(8 * elements.itemsize - 1))
+
+
+def _rotate_right(elements: np.ndarray) -> np.ndarray:
+    return (elements >> elements.dtype.type(1)) | (elements << elements.dtype.type(8 * elements.itemsize - 1))
+
+
+def _chunk_planes(elements: np.ndarray, rotated: bool) -> np.ndarray:
+    """uint8 (n, item_bytes), least significant byte first."""
+    part = _rotate_left(elements) if rotated else np.ascontiguousarray(elements)
+    return part.astype(part.dtype.newbyteorder("<"), copy=False).view(np.uint8).reshape(-1, elements.itemsize)
+
+
+def plane_histograms(elements: np.ndarray, rotated: bool) -> np.ndarray:
+    """Count byte values: int64 (item_bytes, 256), one row per byte of an element, lowest first.
+
+    Args:
+        elements: unsigned integers, shape (n,).
+        rotated: rotate each element left by one bit first. The sign of an IEEE float then leaves the top
+            byte, which in a float32 holds the exponent and nothing else.
+    """
+    counts = np.zeros((elements.itemsize, 256), np.int64)
+    for first in range(0, len(elements), _CHUNK):
+        planes = _chunk_planes(elements[first : first + _CHUNK], rotated)
+        for row in range(elements.itemsize):
+            counts[row] += np.bincount(planes[:, row], minlength=256)
+    return counts
+
+
+def _planes(elements: np.ndarray, coders: Sequence[Coder]) -> Candidate:
+    # A rotated byte is the same bits in another order: nothing to gain.
+    rotations = (False, True) if elements.itemsize > 1 else (False,)
+    counts = {rotated: plane_histograms(elements, rotated) for rotated in rotations}
+    sizes = {rotated: sum(5 + stream_bytes(row, coders) for row in counts[rotated]) for rotated in rotations}
+    rotated = min(sizes, key=lambda rotated: sizes[rotated])
+
+    def write() -> bytes:
+        parts = [bytes([PLANES, rotated])]
+        for row in range(elements.itemsize):
+            plane = np.empty(len(elements), np.uint8)
+            for first in range(0, len(elements), _CHUNK):
+                chunk = _chunk_planes(elements[first : first + _CHUNK], rotated)
+                plane[first : first + _CHUNK] = chunk[:, row]
+            stream = encode_stream(plane, counts[rotated][row], coders)
+            parts += [bits.varint(len(stream)), stream]
+        return b"".join(parts)
+
+    return Candidate(2 + sizes[rotated], write)
+
+
+def _parse_planes(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
+    rotated = reader.byte()
+    if rotated > 1:
+        raise FormatError("byte planes of an unknown kind")
+    jobs = tuple(parse_stream(reader.take(reader.varint()), count, 256) for _ in range(item_bytes))
+    reader.finish()
+
+    def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
+        planes = out.view(np.uint8).reshape(-1, item_bytes)
+        for row, stream in enumerate(streams):
+            planes[:, row] = stream
+        if rotated:
+            for first in range(0, count, _CHUNK):
+                out[first : first + _CHUNK] = _rotate_right(out[first : first + _CHUNK])
+
+    return Plan(_coder_label("planes", jobs), jobs, fill)
+
+
+# --- palette ---------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Palette:
+    """A tensor of few different values."""
+
+    keys: np.ndarray
+    """int64 (m,), ascending: the values, mapped by `_to_keys`."""
+    indices: np.ndarray
+    """uint16 (n,): which key each element is."""
+    counts: np.ndarray
+    """int64 (m,), all at least 1."""
+
+
+def _to_keys(elements: np.ndarray) -> np.ndarray:
+    """Order-preserving map from IEEE bits to unsigned integers: neighbours in value stay neighbours."""
+    top = elements.dtype.type(1 << (8 * elements.itemsize - 1))
+    return np.where(elements & top, ~elements, elements | top)
+
+
+def _from_keys(keys: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    top = dtype.type(1 << (8 * dtype.itemsize - 1))
+    keys = keys.astype(dtype)
+    return np.where(keys & top, keys ^ top, ~keys)
+
+
+def find_palette(elements: np.ndarray) -> Palette | None:
+    """Find the different values of a tensor when there are at most `MAX_PALETTE` of them.
+
+    Args:
+        elements: unsigned integers, shape (n,); only 2- and 4-byte elements are tried (a byte plane is a
+            palette already, and 8-byte weights do not occur in networks).
+    """
+    if elements.itemsize not in (2, 4):
+        return None
+    known = np.zeros(0, elements.dtype)
+    for first in range(0, len(elements), _CHUNK):
+        chunk = elements[first : first + _CHUNK]
+        if len(known):
+            chunk = chunk[known.take(np.searchsorted(known, chunk), mode="clip") != chunk]
+        elif len(np.unique(chunk[: 4 * MAX_PALETTE])) > MAX_PALETTE:
+            return None  # floats that nobody has shared: see it at once
+        if len(chunk):
+            known = np.union1d(known, chunk)
+        if len(known) > MAX_PALETTE:
+            return None
+    order = np.argsort(_to_keys(known))
+    ranks = np.empty(len(known), np.uint16)
+    ranks[order] = np.arange(len(known), dtype=np.uint16)
+    indices = np.empty(len(elements), np.uint16)
+    for first in range(0, len(elements), _CHUNK):
+        indices[first : first + _CHUNK] = ranks[np.searchsorted(known, elements[first : first + _CHUNK])]
+    keys = _to_keys(known)[order].astype(np.int64)
+    return Palette(keys, indices, histogram(indices, len(known)))
+
+
+def _palette(palette: Palette, item_bytes: int, coders: Sequence[Coder]) -> Candidate:
+    size = len(palette.keys)
+    codebook = bits.varint(size) + bits.numbers(np.diff(palette.keys, prepend=-1) - 1)
+
+    def write() -> bytes:
+        return bytes([PALETTE]) + codebook + encode_stream(palette.indices, palette.counts, coders)
+
+    return Candidate(1 + len(codebook) + stream_bytes(palette.counts, coders), write)
+
+
+def _parse_palette(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
+    size = reader.varint(min(count, MAX_PALETTE))
+    keys = np.cumsum(reader.numbers(size) + 1) - 1
+    if item_bytes not in (2, 4) or size == 0 or int(keys[-1]) >= 1 << (8 * item_bytes):
+        raise FormatError("a codebook of values that the tensor cannot hold")
+    job = parse_stream(reader.rest(), count, size)
+
+    def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
+        _from_keys(keys, out.dtype).take(streams[0], out=out)
+
+    return Plan(_coder_label("palette", (job,)), (job,), fill)

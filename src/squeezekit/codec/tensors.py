@@ -1,0 +1,218 @@
+"""One tensor in the fewest bytes: every form is weighed, the smallest is written, raw bytes if nothing helps.
+
+Pruned tensors get a form of their own. A dense Huffman code spends at least one bit on every zero; the sparse
+form codes which elements are non-zero as masks of eight neighbours (or of a whole 3x3 kernel), and then the
+non-zero elements by whichever form suits *them*.
+
+Song Han, Huizi Mao, William J. Dally, "Deep Compression", ICLR 2016, section 4, codes gaps between non-zero
+weights; masks need no filler zeros and come closer to the entropy of the pattern.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from squeezekit.codec import bits
+from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, parse_stream, stream_bytes
+from squeezekit.codec.forms import (
+    Candidate,
+    Plan,
+    candidates,
+    find_palette,
+    histogram,
+    parse_form,
+    plane_histograms,
+)
+from squeezekit.errors import FormatError
+
+__all__ = ["ITEM_BYTES", "Plan", "decode", "encode", "entropy_bound_bytes", "parse"]
+
+ITEM_BYTES = (1, 2, 4, 8)
+# First byte of a sparse payload; `forms` holds the others.
+SPARSE = 4
+# The widest mask: 2**12 symbols still have a table that pays in a large tensor.
+_MAX_GROUP = 12
+# With fewer of one value than this share, masks cost more than they save.
+_LEAST_SHARE = 0.2
+
+
+def encode(
+    data: bytes | memoryview, *, item_bytes: int, coders: Sequence[Coder], shape: Sequence[int] = ()
+) -> bytes:
+    """Code one tensor.
+
+    Args:
+        data: the tensor's bytes, little-endian, a multiple of `item_bytes`, at least one element.
+        item_bytes: 1, 2, 4 or 8.
+        coders: from `coders_named`.
+        shape: a hint only: for a 4-D kernel (out, height, width, in) whole kernels are tried as masks.
+
+    Returns:
+        The payload, at most one byte longer than `data`.
+
+    Raises:
+        ValueError: `data` is empty or not a whole number of elements.
+
+    Example:
+        >>> from squeezekit.codec.coders import coders_named
+        >>> len(encode(bytes(4000), item_bytes=4, coders=coders_named("huffman")))
+        5
+    """
+    if item_bytes not in ITEM_BYTES or not len(data) or len(data) % item_bytes:
+        received = f"{len(data)} bytes, item_bytes={item_bytes}"
+        raise ValueError(f"Expected whole elements of 1, 2, 4 or 8 bytes. Received: {received}.")
+    elements = np.frombuffer(data, f"<u{item_bytes}")
+    forms = list(candidates(elements, coders))
+    if coders:
+        forms += _sparse(elements, coders, shape)
+    raw, best = forms[0], min(forms, key=lambda form: form.size_bytes)
+    payload = best.write()
+    return payload if len(payload) <= raw.size_bytes else raw.write()
+
+
+def _sparse(elements: np.ndarray, coders: Sequence[Coder], shape: Sequence[int]) -> Iterator[Candidate]:
+    common = _most_common(elements)
+    flags = elements != common
+    rest_count = int(np.count_nonzero(flags))
+    if not 0 < rest_count <= len(elements) * (1 - _LEAST_SHARE):
+        return
+    rest = elements[flags]
+    inner = min(candidates(rest, coders), key=lambda form: form.size_bytes)
+    groupings = [(8, 1)]
+    if len(shape) == 4 and math.prod(shape) == len(elements) and 4 <= shape[1] * shape[2] <= _MAX_GROUP:
+        groupings.append((shape[1] * shape[2], shape[3]))
+    for group, stride in groupings:
+        masks = _to_masks(flags, group, stride)
+        head = bytes([SPARSE]) + common.tobytes() + bytes([group])
+        head += bits.varint(stride) + bits.varint(rest_count)
+        yield _sparse_grouped(head, masks, 1 << group, inner, coders)
+
+
+def _most_common(elements: np.ndarray) -> np.integer:
+    """Find the most frequent element where that is cheap to know, else zero."""
+    if elements.itemsize == 1:
+        return elements.dtype.type(histogram(elements, 256).argmax())
+    palette = find_palette(elements)
+    if palette is None:
+        return elements.dtype.type(0)
+    return elements[np.argmax(palette.indices == palette.counts.argmax())]
+
+
+def _sparse_grouped(
+    head: bytes, masks: np.ndarray, alphabet: int, inner: Candidate, coders: Sequence[Coder]
+) -> Candidate:
+    counts = histogram(masks, alphabet)
+
+    def write() -> bytes:
+        stream = encode_stream(masks, counts, coders)
+        return head + bits.varint(len(stream)) + stream + inner.write()
+
+    return Candidate(len(head) + 3 + stream_bytes(counts, coders) + inner.size_bytes, write)
+
+
+def _to_masks(flags: np.ndarray, group: int, stride: int) -> np.ndarray:
+    """Masks of `group` flags that lie `stride` apart, the first flag the highest bit; uint8 or uint16."""
+    if (group, stride) == (8, 1):
+        return np.packbits(flags)
+    # (blocks, group, stride) -> (blocks, stride, group)
+    columns = flags.reshape(-1, group, stride).transpose(0, 2, 1).reshape(-1, group)
+    masks = np.zeros(len(columns), np.uint16)
+    for bit in range(group):
+        masks |= columns[:, bit].astype(np.uint16) << np.uint16(group - 1 - bit)
+    return masks
+
+
+def _from_masks(masks: np.ndarray, group: int, stride: int, count: int) -> np.ndarray:
+    if (group, stride) == (8, 1):
+        flags = np.unpackbits(masks.astype(np.uint8, copy=False)).view(bool)
+        if flags[count:].any():
+            raise FormatError("a mask that runs over the end of its tensor")
+        return flags[:count]
+    columns = np.empty((len(masks), group), bool)
+    for bit in range(group):
+        columns[:, bit] = masks >> np.uint16(group - 1 - bit) & np.uint16(1)
+    return columns.reshape(-1, stride, group).transpose(0, 2, 1).reshape(-1)
+
+
+def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
+    common = np.frombuffer(reader.take(item_bytes), f"<u{item_bytes}")[0]
+    group, stride = reader.byte(), reader.varint(count)
+    rest_count = reader.varint(count)
+    whole = stride > 0 and 1 <= group <= _MAX_GROUP and count % (group * stride) == 0
+    if rest_count == 0 or not (whole or (group, stride) == (8, 1)):
+        raise FormatError("a sparse tensor whose masks do not fit it")
+    masks = parse_stream(reader.take(reader.varint()), -(-count // group), 1 << group)
+    # Only one level: the rest of a sparse tensor is never sparse itself.
+    inner = parse_form(reader.byte(), reader, rest_count, item_bytes)
+
+    def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
+        flags = _from_masks(streams[0], group, stride, count)
+        if np.count_nonzero(flags) != rest_count:
+            raise FormatError("a sparse tensor whose masks do not count its elements")
+        rest = np.empty(rest_count, out.dtype)
+        inner.fill(streams[1:], rest)
+        out[...] = common
+        out[flags] = rest
+
+    return Plan(f"sparse/{inner.label}", (masks, *inner.jobs), fill)
+
+
+def parse(payload: bytes | memoryview, size_bytes: int, item_bytes: int) -> Plan:
+    """Read a payload up to its streams.
+
+    Args:
+        payload: what `encode` returned.
+        size_bytes: bytes of the tensor.
+        item_bytes: as given to `encode`.
+
+    Raises:
+        FormatError: not a payload of such a tensor.
+    """
+    if item_bytes not in ITEM_BYTES or size_bytes < 1 or size_bytes % item_bytes:
+        raise FormatError("a tensor that is not a whole number of elements")
+    reader = bits.Reader(payload)
+    form = reader.byte()
+    count = size_bytes // item_bytes
+    if form == SPARSE:
+        return _parse_sparse(reader, count, item_bytes)
+    return parse_form(form, reader, count, item_bytes)
+
+
+def decode(plans: Sequence[Plan], outputs: Sequence[np.ndarray]) -> None:
+    """Decode many tensors at once, which is much faster than one after the other.
+
+    Args:
+        plans: from `parse`.
+        outputs: for each plan a little-endian unsigned array, shape (count,), that is filled.
+
+    Raises:
+        FormatError: a payload does not decode to its tensor.
+    """
+    streams = decode_jobs([job for plan in plans for job in plan.jobs])
+    first = 0
+    for plan, output in zip(plans, outputs, strict=True):
+        last = first + len(plan.jobs)
+        plan.fill(streams[first:last], output)
+        first = last
+
+
+def entropy_bound_bytes(data: bytes | memoryview, item_bytes: int) -> int:
+    """Zero-order entropy of a tensor's symbols, in whole bytes; codebooks and tables not counted.
+
+    Its symbols are the elements where there are few different ones (see `find_palette`), otherwise the bytes
+    of each byte plane. A coder that uses context or structure may get below it; a plain one cannot.
+    """
+    elements = np.frombuffer(data, f"<u{item_bytes}")
+    palette = find_palette(elements)
+    if palette is not None:
+        return math.ceil(_entropy_bits(palette.counts) / 8)
+    rotations = (False, True) if item_bytes > 1 else (False,)
+    bounds = [sum(map(_entropy_bits, plane_histograms(elements, rotated))) for rotated in rotations]
+    return math.ceil(min(bounds) / 8)
+
+
+def _entropy_bits(counts: np.ndarray) -> float:
+    used = counts[counts > 0].astype(np.float64)
+    total = used.sum()
+    return float((used * np.log2(total / used)).sum())
