@@ -13,7 +13,9 @@ from squeezekit.preprocess import Preprocess
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "fit", "open_rgb", "to_rgb"]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+)
 
 # A photo of a current phone has 200 million pixels at most; beyond this a small file is a memory bomb.
 MAX_PIXELS = 250_000_000

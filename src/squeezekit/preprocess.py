@@ -56,7 +56,9 @@ class Preprocess:
         for name in ("height", "width", "resize_height", "resize_width"):
             side = getattr(self, name)
             if type(side) is not int or not 1 <= side <= MAX_SIDE:
-                raise ValueError(f"Expected a side in pixels, an integer in [1, {MAX_SIDE}]. Received: {name}={side!r}.")
+                raise ValueError(
+                    f"Expected a side in pixels, an integer in [1, {MAX_SIDE}]. Received: {name}={side!r}."
+                )
         if self.resize_height < self.height or self.resize_width < self.width:
             raise ValueError(
                 f"Expected a resize of at least the input's {self.height}x{self.width}. "
@@ -78,7 +80,9 @@ class Preprocess:
             return 0, 0, height, width
         # The largest box of the target's aspect ratio; integers only, so every platform agrees.
         rows = min(height, max(1, (width * self.resize_height + self.resize_width // 2) // self.resize_width))
-        columns = min(width, max(1, (height * self.resize_width + self.resize_height // 2) // self.resize_height))
+        columns = min(
+            width, max(1, (height * self.resize_width + self.resize_height // 2) // self.resize_height)
+        )
         return (height - rows) // 2, (width - columns) // 2, rows, columns
 
     def to_dict(self) -> dict[str, Any]:

@@ -100,9 +100,7 @@ def test_folding_batch_norm_changes_nothing_but_the_layers(fire):
     pixels = generator.integers(0, 256, (3, 64, 64, 3)).astype("float32")
     folded = models.fold_batch_norm(model)
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in folded.layers)
-    np.testing.assert_allclose(
-        np.asarray(folded(pixels)), np.asarray(model(pixels)), rtol=1e-3, atol=1e-5
-    )
+    np.testing.assert_allclose(np.asarray(folded(pixels)), np.asarray(model(pixels)), rtol=1e-3, atol=1e-5)
 
 
 def test_a_batch_norm_that_cannot_be_folded_stays():

@@ -43,7 +43,9 @@ def alexnet(
     blocks.check_classes(classes)
     side = min(input_shape[:2])
     if side < 32:
-        raise ValueError(f"Expected an input of at least 32x32 for AlexNet. Received: input_shape={input_shape}.")
+        raise ValueError(
+            f"Expected an input of at least 32x32 for AlexNet. Received: input_shape={input_shape}."
+        )
     pixels, x = blocks.image_input(input_shape)
 
     def convolve(

@@ -25,7 +25,7 @@ class Checkpoint:
         identity: whatever must be equal for a resume to be the same training (settings, data, network).
         epoch: epochs done.
         curves: one dict of figures an epoch.
-        values: every variable of model and optimizer, in their order.
+        values: every variable of the model, then, unless the training is finished, of its optimizer.
     """
 
     identity: Mapping[str, Any]
@@ -35,10 +35,17 @@ class Checkpoint:
 
     @classmethod
     def take(
-        cls, model: keras.Model, identity: Mapping[str, Any], epoch: int, curves: list[dict[str, float]]
+        cls,
+        model: keras.Model,
+        identity: Mapping[str, Any],
+        epoch: int,
+        curves: list[dict[str, float]],
+        *,
+        finished: bool,
     ) -> "Checkpoint":
-        """Copy the state out of a compiled model."""
-        values = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in _state(model)]
+        """Copy the state out of a compiled model; a finished one leaves out its optimizer, two thirds of it."""
+        variables = model.variables if finished else _state(model)
+        values = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
         return cls(identity, epoch, curves, values)
 
     def restore(self, model: keras.Model) -> None:
@@ -48,17 +55,23 @@ class Checkpoint:
             FormatError: the model's variables are not those that were saved.
         """
         variables = _state(model)
+        if len(self.values) == len(model.variables):
+            variables = variables[: len(self.values)]
         if [tuple(variable.shape) for variable in variables] != [value.shape for value in self.values]:
-            raise FormatError("the checkpoint's variables are not those of this network; start in a fresh folder")
+            raise FormatError(
+                "the checkpoint's variables are not those of this network; start in a fresh folder"
+            )
         for variable, value in zip(variables, self.values, strict=True):
             variable.assign(value)
 
     def save(self, path: Path) -> None:
         """Write to `path`; an older checkpoint there is replaced only when the new one is complete."""
-        head = json.dumps({"identity": self.identity, "epoch": self.epoch, "curves": self.curves}, sort_keys=True)
+        head = json.dumps(
+            {"identity": self.identity, "epoch": self.epoch, "curves": self.curves}, sort_keys=True
+        )
         arrays = {f"v{index}": value for index, value in enumerate(self.values)}
         with files.replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, head=np.frombuffer(head.encode(), np.uint8), **arrays)
+            np.savez(file, allow_pickle=False, head=np.frombuffer(head.encode(), np.uint8), **arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Checkpoint":
@@ -73,7 +86,9 @@ class Checkpoint:
                 values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
             return cls(head["identity"], head["epoch"], head["curves"], values)
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise FormatError(f"{path}: not a readable checkpoint ({error}); delete it to start over") from error
+            raise FormatError(
+                f"{path}: not a readable checkpoint ({error}); delete it to start over"
+            ) from error
 
 
 def _state(model: keras.Model) -> list[Any]:

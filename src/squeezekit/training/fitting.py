@@ -1,13 +1,14 @@
 """Fit a network on a split, with checkpoints after every epoch and an exact resume."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from squeezekit import compress
 from squeezekit.data import Dataset, Split, batches, steps_per_epoch
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.checkpoint import Checkpoint
@@ -70,7 +71,7 @@ def fit(
     folder: Path,
     name: str,
     progress: Progress | None = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    compressed: bool = False,
     identity: Mapping[str, Any] | None = None,
 ) -> History:
     """Train `model` in place; called again after a kill, go on from the last whole epoch to the same result.
@@ -86,7 +87,7 @@ def fit(
         folder: for checkpoints and logs; created when missing.
         name: what is trained, for file names and the display.
         progress: where to show how far it is; a new `Progress()` by default.
-        callbacks: more Keras callbacks, for schedules of techniques.
+        compressed: `model` comes from `compress.apply`: its ramps proceed while it trains.
         identity: what else tells this training from others (the recipe so far).
 
     Returns:
@@ -123,6 +124,12 @@ def fit(
         model.optimizer.build(model.trainable_variables)
         start, curves = _resume(model, path, {**who, "arithmetic": arithmetic})
         if start < settings.epochs:
+            total = settings.epochs * steps
+            ramps = (
+                [compress.Schedule(model, total_steps=total, initial_step=start * steps)]
+                if compressed
+                else []
+            )
             saver = _SaveEveryEpoch(path, {**who, "arithmetic": arithmetic}, curves)
             shown = EpochProgress(progress, name, steps, settings.epochs, start)
             logs = keras.callbacks.TensorBoard(str(folder / "logs" / name), write_graph=False)
@@ -141,7 +148,7 @@ def fit(
                 initial_epoch=start,
                 epochs=settings.epochs,
                 validation_data=_in_order(dataset.validation, preprocess),
-                callbacks=[*callbacks, logs, saver, shown],
+                callbacks=[*ramps, logs, saver, shown],
                 shuffle=False,
                 verbose=0,
             )
@@ -171,7 +178,9 @@ def _in_order(split: Split, preprocess: Preprocess) -> Any:
     return batches(split, preprocess, batch_size=128)
 
 
-def _resume(model: keras.Model, path: Path, identity: Mapping[str, Any]) -> tuple[int, list[dict[str, float]]]:
+def _resume(
+    model: keras.Model, path: Path, identity: Mapping[str, Any]
+) -> tuple[int, list[dict[str, float]]]:
     """Restore the model from its checkpoint when there is one: epochs done, and their curves."""
     if not path.exists():
         return 0, []
@@ -202,4 +211,6 @@ class _SaveEveryEpoch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Save the state."""
         self.curves.append({key: float(value) for key, value in (logs or {}).items()})
-        Checkpoint.take(self.model, self._identity, epoch + 1, self.curves).save(self._path)
+        finished = epoch + 1 == self.params["epochs"]
+        checkpoint = Checkpoint.take(self.model, self._identity, epoch + 1, self.curves, finished=finished)
+        checkpoint.save(self._path)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import keras
 
+from squeezekit import compress
 from squeezekit.training.settings import Precision
 
 __all__ = ["bfloat16_is_fast", "precision"]
 
-# Layers whose small cost is not worth their loss in bfloat16: pixels, and the probabilities of the loss.
-_EXACT = (keras.layers.InputLayer, keras.layers.Rescaling, keras.layers.Softmax)
+# Layers whose small cost is not worth their loss in bfloat16: pixels, the probabilities of the loss, and the
+# transforms of compressed kernels, whose grids and codebooks bfloat16 would bend.
+_EXACT = (keras.layers.InputLayer, keras.layers.Rescaling, keras.layers.Softmax, compress.Transform)
 
 
 def bfloat16_is_fast() -> bool:
@@ -46,8 +48,6 @@ def precision(model: keras.Model, wanted: Precision) -> Iterator[str]:
         for layer in model._flatten_layers(include_self=False)
         if not isinstance(layer, _EXACT) and layer.dtype_policy.name == "float32"
     ]
-    # Transforms of compressed layers state float32 as their own and are not reached by the layer's policy.
-    changed = [layer for layer in changed if not getattr(layer, "keeps_float32", False)]
     try:
         for layer in changed:
             layer.dtype_policy = "mixed_bfloat16"

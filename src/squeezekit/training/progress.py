@@ -74,7 +74,9 @@ class EpochProgress(keras.callbacks.Callback):
         start_epoch: epochs already done.
     """
 
-    def __init__(self, progress: Progress, name: str, steps_per_epoch: int, epochs: int, start_epoch: int) -> None:
+    def __init__(
+        self, progress: Progress, name: str, steps_per_epoch: int, epochs: int, start_epoch: int
+    ) -> None:
         super().__init__()
         self._progress = progress
         self._name = name
@@ -103,7 +105,9 @@ class EpochProgress(keras.callbacks.Callback):
         accuracy = (logs or {}).get("val_accuracy")
         self._validation = f"  validation {accuracy:.1%}" if accuracy is not None else ""
         done = (epoch + 1 - self._start_epoch) * self._steps_per_epoch
-        self._progress.update(self._name, done, self._total, f"epoch {epoch + 1}/{self._epochs}{self._validation}")
+        self._progress.update(
+            self._name, done, self._total, f"epoch {epoch + 1}/{self._epochs}{self._validation}"
+        )
 
 
 def _clock(seconds: float) -> str:

@@ -81,7 +81,9 @@ class Settings:
         }
         for name, fine in checks.items():
             if not fine:
-                raise ValueError(f"Expected settings within their range. Received: {name}={getattr(self, name)}.")
+                raise ValueError(
+                    f"Expected settings within their range. Received: {name}={getattr(self, name)}."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

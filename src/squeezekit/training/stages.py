@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from squeezekit import compress
-from squeezekit.data import Dataset, steps_per_epoch
+from squeezekit.data import Dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.fitting import History, fit
 from squeezekit.training.progress import Progress
@@ -60,7 +60,6 @@ def compress_in_stages(
         ValueError: a technique cannot be applied, or the folder holds another training's checkpoints.
     """
     digest = _weights_digest(model)
-    total_steps = settings.epochs * steps_per_epoch(dataset.train, settings.batch_size)
     stages = []
     squeezed, line = model, ""
     for index, technique in enumerate(recipe, start=1):
@@ -74,7 +73,7 @@ def compress_in_stages(
             folder=folder,
             name=f"{index}-{technique.name}",
             progress=progress,
-            callbacks=[compress.Schedule(squeezed, total_steps=total_steps)],
+            compressed=True,
             identity={"recipe": line, "start": digest},
         )
         stages.append(Stage(line, history))

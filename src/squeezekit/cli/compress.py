@@ -1,0 +1,90 @@
+"""`squeezekit compress`: a recipe on a network that is trained already."""
+
+import json
+from pathlib import Path
+
+import click
+import keras
+
+from squeezekit import compress, files, study, training
+from squeezekit.cli.options import command_line, training_options
+from squeezekit.errors import FormatError
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument(
+    "model_path", metavar="MODEL.keras", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.argument("data")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option("--recipe", default=study.DEFAULT_RECIPE, show_default=True, help="Techniques, in order.")
+@training_options
+def command(
+    model_path: Path,
+    data: str,
+    out: Path,
+    recipe: str,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    optimizer: str,
+    precision: str,
+    size: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Squeeze MODEL.keras with a recipe, retraining on the folder DATA with --epochs for each technique.
+
+    Writes OUT/model.keras (a plain model), OUT/model.tflite, OUT/model.sqz and OUT/run.json.
+    """
+    parsed = compress.parse(recipe)
+    model = _load(model_path)
+    height, width = model.input_shape[1:3]
+    if height != width or (size and size != height):
+        raise ValueError(
+            f"Expected a model with a square input of the --size given. Received: {height}x{width}."
+        )
+    settings = training.Settings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        optimizer=training.Optimizer(optimizer),
+        precision=training.Precision(precision),
+        seed=seed,
+    )
+    shop = study.open_workshop(data, out, size=height, seed=seed)
+    if model.output_shape[-1] != len(shop.dataset.class_names):
+        raise ValueError(
+            f"Expected a model of the {len(shop.dataset.class_names)} classes in {data}. "
+            f"Received: {model_path} with {model.output_shape[-1]}."
+        )
+    before = shop.export(model, out / "before.tflite")
+    rows = [shop.measure(before, "before", model.name, model)]
+    squeezed, stages = training.compress_in_stages(
+        model, parsed, shop.dataset, shop.preprocess, settings, folder=shop.work, progress=shop.progress
+    )
+    for stage in stages:
+        shop.record(stage.recipe, stage.history)
+    with files.replacing(out / "model.keras") as temporary:
+        squeezed.save(temporary)
+    tflite = shop.export(squeezed, out / "model.tflite", recipe=str(parsed), int8="quantize" in names(parsed))
+    rows.append(shop.measure(shop.pack(tflite, out / "model.sqz"), "squeezed", model.name, squeezed))
+    more = {"model": model.name, "recipe": str(parsed), "settings": settings.to_dict()}
+    run = study.describe_run(shop, command_line(), rows, more)
+    files.write_json(out / "run.json", run)
+    click.echo(json.dumps(run, indent=2, ensure_ascii=False) if as_json else study.table(run))
+
+
+def names(recipe: compress.Recipe) -> set[str]:
+    """The techniques that a recipe uses, by name."""
+    return {technique.name for technique in recipe}
+
+
+def _load(path: Path) -> keras.Model:
+    """A Keras model from a file; whatever Keras says of a broken one becomes one line."""
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{path}: not a readable Keras model ({str(error).splitlines()[0]})") from error

@@ -1,0 +1,67 @@
+"""`squeezekit demo`: the whole job on generated images, so that a newcomer sees it work."""
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+
+from squeezekit import data, runtime, study, training
+from squeezekit.cli.options import command_line
+
+__all__ = ["command"]
+
+# Sized for about two minutes on two cores.
+_TRAIN_IMAGES = 200
+_TEST_IMAGES = 50
+_SIDE = 64
+_EPOCHS = 12
+_COMPRESS_EPOCHS = 2
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--out",
+    default=Path("out/demo"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the results.",
+)
+@click.option(
+    "--epochs", default=_EPOCHS, show_default=True, type=click.IntRange(1), help="Passes over the images."
+)
+@click.option(
+    "--images", default=_TRAIN_IMAGES, show_default=True, type=click.IntRange(20), help="For each class."
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of the whole demo."
+)
+@click.option("--fresh", is_flag=True, help="Delete what an earlier demo left in OUT first.")
+@click.option("--json", "as_json", is_flag=True, help="Print run.json instead of the table.")
+def command(out: Path, epochs: int, images: int, seed: int, fresh: bool, as_json: bool) -> None:
+    """Draw a small set of shapes, squeeze a network for it, classify one of its images."""
+    if fresh:
+        for name in ("work", "shapes"):
+            shutil.rmtree(out / name, ignore_errors=True)
+    progress = training.Progress()
+    data.write_shapes(
+        out / "shapes",
+        per_class_train=images,
+        per_class_test=min(_TEST_IMAGES, images),
+        size=_SIDE,
+        seed=seed,
+        progress=lambda done, total: progress.update("drawing shapes", done, total),
+    )
+    settings = training.Settings(epochs=epochs, batch_size=32, learning_rate=1.5e-3, seed=seed)
+    plan = study.Plan(settings=settings, compress_epochs=_COMPRESS_EPOCHS)
+    run = study.squeeze(out / "shapes", out, plan, command=command_line(), progress=progress)
+    image = sorted((out / "shapes" / "test").glob("*/*"))[0]
+    prediction = runtime.load(out / "model.sqz").predict(image)
+    if as_json:
+        shown = {"image": str(image), "label": prediction.label, "probability": prediction.probability}
+        click.echo(json.dumps({**run, "prediction": shown}, indent=2, ensure_ascii=False))
+        return
+    click.echo(study.table(run))
+    click.echo(f"\n{image}: {prediction.label} ({prediction.probability:.1%}), a {image.parent.name}")
+    click.echo("Now with your own photos, one folder a class:  squeezekit squeeze PHOTOS -o out/photos")

@@ -1,0 +1,71 @@
+"""`squeezekit squeeze`: the whole job on the user's own images."""
+
+import json
+from pathlib import Path
+
+import click
+
+from squeezekit import compress, study, training
+from squeezekit.cli.options import command_line, training_options
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("data")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option("--model", default="squeezenet-1.1", show_default=True, help="Network to squeeze.")
+@click.option("--recipe", default=study.DEFAULT_RECIPE, show_default=True, help="Techniques, in order.")
+@click.option(
+    "--compress-epochs",
+    default=0,
+    type=click.IntRange(0),
+    help="Epochs of each technique; a fifth of --epochs.",
+)
+@click.option(
+    "--no-baseline", is_flag=True, help="Do not train AlexNet for comparison; saves over half of the time."
+)
+@training_options
+def command(
+    data: str,
+    out: Path,
+    model: str,
+    recipe: str,
+    compress_epochs: int,
+    no_baseline: bool,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    optimizer: str,
+    precision: str,
+    size: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Turn the folder DATA of images into OUT/model.sqz, a classifier for a small device.
+
+    DATA holds one folder a class (or train/CLASS and test/CLASS). Run the same command again after an
+    interruption and it goes on where it was.
+    """
+    plan = study.Plan(
+        model=model,
+        recipe=compress.parse(recipe),
+        size=size,
+        settings=training.Settings(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            optimizer=training.Optimizer(optimizer),
+            precision=training.Precision(precision),
+            seed=seed,
+        ),
+        compress_epochs=compress_epochs,
+        baseline=not no_baseline,
+    )
+    run = study.squeeze(data, out, plan, command=command_line())
+    if as_json:
+        click.echo(json.dumps(run, indent=2, ensure_ascii=False))
+        return
+    click.echo(study.table(run))
+    click.echo(f"\n{out / 'model.sqz'}  classifies:  squeezekit predict {out / 'model.sqz'} IMAGE")
+    click.echo(f"{out / 'report.html'}  shows the details")

@@ -1,0 +1,63 @@
+"""`squeezekit train`: one network from scratch."""
+
+import json
+from pathlib import Path
+
+import click
+
+from squeezekit import files, models, study, training
+from squeezekit.cli.options import command_line, training_options
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("data")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
+@click.option(
+    "--model",
+    "name",
+    default="squeezenet-1.1",
+    show_default=True,
+    type=click.Choice(sorted(models.MODELS)),
+    help="Network.",
+)
+@click.option(
+    "--width", default=1.0, show_default=True, type=click.FloatRange(0, 4, min_open=True), help="Multiplier."
+)
+@click.option("--batch-norm", is_flag=True, help="Normalise after each convolution; folded away at the end.")
+@training_options
+def command(
+    data: str,
+    out: Path,
+    name: str,
+    width: float,
+    batch_norm: bool,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    optimizer: str,
+    precision: str,
+    size: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Train a network on the folder DATA: OUT/model.keras, OUT/model.tflite and OUT/run.json."""
+    settings = training.Settings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        optimizer=training.Optimizer(optimizer),
+        precision=training.Precision(precision),
+        seed=seed,
+    )
+    shop = study.open_workshop(data, out, size=size, seed=seed)
+    model = shop.train(name, settings, width=width, batch_norm=batch_norm)
+    with files.replacing(out / "model.keras") as temporary:
+        model.save(temporary)
+    path = shop.export(model, out / "model.tflite")
+    rows = [shop.measure(path, f"{name}, float", name, model)]
+    more = {"model": name, "recipe": "", "settings": settings.to_dict()}
+    run = study.describe_run(shop, command_line(), rows, more)
+    files.write_json(out / "run.json", run)
+    click.echo(json.dumps(run, indent=2, ensure_ascii=False) if as_json else study.table(run))

@@ -1,0 +1,21 @@
+"""The whole job from images to a table, and the page that shows it."""
+
+from squeezekit.study.measure import measure_file, wilson_interval
+from squeezekit.study.plan import DEFAULT_RECIPE, Plan, choose_preprocess
+from squeezekit.study.report import render
+from squeezekit.study.squeeze import Workshop, describe_run, open_workshop, squeeze
+from squeezekit.study.table import table
+
+__all__ = [
+    "DEFAULT_RECIPE",
+    "Plan",
+    "Workshop",
+    "choose_preprocess",
+    "describe_run",
+    "measure_file",
+    "open_workshop",
+    "render",
+    "squeeze",
+    "table",
+    "wilson_interval",
+]

@@ -1,0 +1,100 @@
+"""What a squeeze shall do, as one frozen value, and what it takes from the images when left open."""
+
+import dataclasses
+from collections.abc import Callable
+
+from PIL import Image
+
+from squeezekit import compress, models
+from squeezekit.data import Dataset
+from squeezekit.preprocess import MAX_SIDE, Preprocess
+from squeezekit.training import Settings
+
+__all__ = ["DEFAULT_RECIPE", "Plan", "choose_preprocess"]
+
+DEFAULT_RECIPE = "prune(0.8) | share(bits=5) | quantize(8)"
+
+# Each stage starts from a trained network: fewer epochs at a lower rate, or it forgets what it knows.
+_COMPRESS_EPOCHS_SHARE = 0.2
+_COMPRESS_RATE_SHARE = 0.3
+
+# Sizes that `choose_preprocess` gives: the smallest that keeps two rows of features, and where a Pi is still quick.
+_SMALLEST, _LARGEST, _STEP = 32, 128, 16
+# Room for random crops: the resize is this much larger than the input.
+_MARGIN = 1.15
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that determines a squeeze besides the images.
+
+    Args:
+        model: a SqueezeNet of `models.MODELS`.
+        recipe: techniques, in order.
+        size: side of the network's input in pixels; 0 takes it from the images (`choose_preprocess`).
+        settings: of both float trainings.
+        compress_epochs: epochs of each stage of the recipe; 0 takes a fifth of the float epochs.
+        baseline: whether AlexNet is trained too, with the same settings.
+        validation: share of the training images that choices are made by.
+
+    Raises:
+        ValueError: a setting is out of range, or the recipe does not end in 8-bit quantization.
+    """
+
+    model: str = "squeezenet-1.1"
+    recipe: compress.Recipe = dataclasses.field(default_factory=lambda: compress.parse(DEFAULT_RECIPE))
+    size: int = 0
+    settings: Settings = dataclasses.field(default_factory=Settings)
+    compress_epochs: int = 0
+    baseline: bool = True
+    validation: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.model not in models.MODELS:
+            raise ValueError(
+                f"Expected a model of {', '.join(sorted(models.MODELS))}. Received: {self.model!r}."
+            )
+        if self.size and not _SMALLEST <= self.size <= MAX_SIDE:
+            raise ValueError(
+                f"Expected a size in [{_SMALLEST}, {MAX_SIDE}] pixels. Received: size={self.size}."
+            )
+        if self.compress_epochs < 0:
+            raise ValueError(
+                f"Expected compress_epochs >= 0. Received: compress_epochs={self.compress_epochs}."
+            )
+
+    @property
+    def compress_settings(self) -> Settings:
+        """The settings of each stage of the recipe."""
+        epochs = self.compress_epochs or max(1, round(self.settings.epochs * _COMPRESS_EPOCHS_SHARE))
+        rate = self.settings.learning_rate * _COMPRESS_RATE_SHARE
+        return dataclasses.replace(self.settings, epochs=epochs, learning_rate=rate)
+
+
+def choose_preprocess(
+    dataset: Dataset, size: int = 0, *, sides: Callable[[str], tuple[int, int]] | None = None
+) -> Preprocess:
+    """The network's input for a set of images: square, a seventh of margin for random crops.
+
+    Args:
+        dataset: its training images are looked at.
+        size: side of the input in pixels; 0 takes the median short side of a sample of the training
+            images, rounded down to a multiple of 16, in [32, 128].
+        sides: tells (width, height) of an image file; by default Pillow does, from the header.
+
+    Returns:
+        Squash to the resize size, then the centre.
+    """
+    if not size:
+        look = sides or _sides
+        step = max(1, len(dataset.train) // 100)
+        shorts = sorted(min(look(path)) for path in dataset.train.paths[::step])
+        median = shorts[len(shorts) // 2]
+        size = min(_LARGEST, max(_SMALLEST, median // _STEP * _STEP))
+    margin = round(size * _MARGIN)
+    return Preprocess(size, size, margin, margin)
+
+
+def _sides(path: str) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
