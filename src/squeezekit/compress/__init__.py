@@ -1,0 +1,30 @@
+"""Compression techniques that compose: prune, share, quantize, in any order, on any Keras 3 backend."""
+
+from squeezekit.compress.apply import advance, apply, broken_promises, finish, strip
+from squeezekit.compress.base import Recipe, Technique, Transform
+from squeezekit.compress.measures import LayerMeasure, Measures, measure
+from squeezekit.compress.prune import Prune
+from squeezekit.compress.quantize import Quantize
+from squeezekit.compress.recipe import TECHNIQUES, parse
+from squeezekit.compress.schedule import Schedule
+from squeezekit.compress.share import ShareWeights
+
+__all__ = [
+    "TECHNIQUES",
+    "LayerMeasure",
+    "Measures",
+    "Prune",
+    "Quantize",
+    "Recipe",
+    "Schedule",
+    "ShareWeights",
+    "Technique",
+    "Transform",
+    "advance",
+    "apply",
+    "broken_promises",
+    "finish",
+    "measure",
+    "parse",
+    "strip",
+]

@@ -1,0 +1,109 @@
+"""Fake quantization of weights: train with the values that an integer kernel will have.
+
+Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
+inference", 2018, section 3; symmetric as in LiteRT's 8-bit quantization specification; the gradient
+passes straight through: Bengio et al., "Estimating or propagating gradients through stochastic
+neurons", 2013.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from squeezekit.compress.base import Kernel, Slot, Technique, Transform, expect_bits
+
+__all__ = ["Grid", "Quantize"]
+
+BITS = (2, 8)
+
+# Share of a step by which float32 arithmetic may miss the grid (127 steps, some 2^-23 each).
+TOLERANCE = 1e-3
+
+
+@keras.saving.register_keras_serializable(package="squeezekit")
+class Grid(Transform):
+    """w -> scale * round(w / scale) with scale = max|w| / (2^(bits-1) - 1), straight through.
+
+    The scale follows the weights at every step and has no state. Nothing is ever clipped, zero stays
+    zero, equal weights stay equal.
+
+    Args:
+        bits: values are whole multiples of the scale from -(2^(bits-1) - 1) to 2^(bits-1) - 1.
+        axes: the axes over which the maximum is taken; None takes all (one scale for the tensor).
+    """
+
+    slot = Slot.ROUNDING
+
+    def __init__(self, bits: int, axes: Sequence[int] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.bits = bits
+        self.axes = None if axes is None else tuple(axes)
+        self.levels = 2 ** (bits - 1) - 1
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Nothing to build: the scale is computed from the kernel."""
+
+    def call(self, weight: Any) -> Any:
+        """Return the kernel on its grid."""
+        fixed = ops.stop_gradient(weight)
+        peak = ops.max(ops.abs(fixed), axis=self.axes, keepdims=True)
+        scale = ops.where(peak > 0, peak, ops.ones_like(peak)) / self.levels
+        # The bracket is exactly zero: the value is the grid's, the gradient is the kernel's.
+        return ops.round(fixed / scale) * scale + (weight - fixed)
+
+    def promise_broken(self, weight: np.ndarray) -> str:
+        """Every value is a whole number of steps."""
+        peak = np.abs(weight).max(axis=self.axes, keepdims=True)
+        steps = weight / np.where(peak > 0, peak, 1) * self.levels
+        off = np.count_nonzero(np.abs(steps - np.round(steps)) > TOLERANCE)
+        return f"{off} weights are off the grid of {2 * self.levels + 1} values" if off else ""
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds this grid."""
+        return super().get_config() | {"bits": self.bits, "axes": self.axes}
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantize(Technique):
+    """Train with weights on a uniform symmetric grid: scale * k, |k| <= 2^(bits-1) - 1.
+
+    At 8 bits per tensor these are the very values that LiteRT's converter computes for the exported
+    integer file, and per channel likewise. With fewer bits the file stays an 8-bit one with few
+    distinct values: it packs smaller, but its 8-bit grid is not a multiple of, say, the 4-bit one, so
+    values move by up to half an 8-bit step. Activations are not quantized here. Fold BatchNorm before.
+
+    Args:
+        bits: 2 to 8.
+        per_channel: one scale for each output channel instead of one for the kernel: closer to the
+            float weights, but equal weights of two channels become unequal, so it cannot be combined
+            with shared weights.
+
+    Raises:
+        ValueError: `bits` is out of range or `per_channel` no bool.
+
+    Example:
+        >>> print(Quantize(8) | Quantize(4, per_channel=True))
+        quantize(bits=8) | quantize(bits=4, per_channel=True)
+    """
+
+    name: ClassVar[str] = "quantize"
+
+    bits: int = 8
+    per_channel: bool = False
+
+    def __post_init__(self) -> None:
+        expect_bits(self.bits, BITS)
+        if not isinstance(self.per_channel, bool):
+            raise ValueError(f"Expected per_channel as True or False. Received: {self.per_channel!r}.")
+
+    def transform(self, kernel: Kernel, *, stage: int = 0) -> Grid:
+        """Return the grid for one kernel."""
+        if not self.per_channel:
+            return Grid(self.bits, stage=stage)
+        rank = len(kernel.shape)
+        channels = {axis % rank for axis in kernel.channel_axes}
+        return Grid(self.bits, [axis for axis in range(rank) if axis not in channels], stage=stage)
