@@ -123,17 +123,20 @@ def numbers(values: np.ndarray) -> bytes:
 
     Example:
         >>> numbers(np.array([5, 6, 7, 4])).hex()
-        '02f6c0'
-        >>> Reader(bytes.fromhex("02f6c0")).numbers(4).tolist()
-        [1, 2, 3, 0]
+        '03fbbc'
+        >>> Reader(bytes.fromhex("03fbbc")).numbers(4).tolist()
+        [5, 6, 7, 4]
     """
     values = np.asarray(values, np.int64)
     if not values.any():
         return bytes([_ALL_ZERO]) if len(values) else b""
-    sizes = []
-    for k in range(32):
-        sizes.append(int((2 * _bit_lengths(values + (1 << k)) - 1 - k).sum()))
-    k = int(np.argmin(sizes))
+    # The best k lies near the median's bit length; any k would decode.
+    middle = int(np.median(values)).bit_length()
+    sizes = {
+        k: int((2 * _bit_lengths(values + (1 << k)) - 1 - k).sum())
+        for k in range(max(0, middle - 3), min(31, middle + 2) + 1)
+    }
+    k = min(sizes, key=lambda k: sizes[k])
     shifted = values + (1 << k)
     suffix_widths = _bit_lengths(shifted) - 1
     writer = BitWriter(sizes[k])

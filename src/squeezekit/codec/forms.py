@@ -63,11 +63,14 @@ def histogram(symbols: np.ndarray, alphabet: int) -> np.ndarray:
     return counts
 
 
-def candidates(elements: np.ndarray, coders: Sequence[Coder]) -> Iterator[Candidate]:
-    """Every form of this module that fits the elements.
+def candidates(
+    elements: np.ndarray, palette: "Palette | None", coders: Sequence[Coder]
+) -> Iterator[Candidate]:
+    """Every form of this module that fits the elements, the raw one first.
 
     Args:
         elements: uint8, uint16, uint32 or uint64 array, shape (n,), n >= 1.
+        palette: from `find_palette`.
         coders: allowed for streams; none leaves only the raw form.
     """
     yield Candidate(1 + elements.nbytes, lambda: bytes([RAW]) + elements.tobytes())
@@ -77,9 +80,8 @@ def candidates(elements: np.ndarray, coders: Sequence[Coder]) -> Iterator[Candid
         yield Candidate(1 + elements.itemsize, lambda: bytes([CONSTANT]) + elements[:1].tobytes())
         return
     yield _planes(elements, coders)
-    palette = find_palette(elements)
     if palette is not None:
-        yield _palette(palette, elements.itemsize, coders)
+        yield _palette(palette, coders)
 
 
 def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> Plan:
@@ -204,6 +206,12 @@ class Palette:
     counts: np.ndarray
     """int64 (m,), all at least 1."""
 
+    def without(self, rank: int, flags: np.ndarray) -> "Palette":
+        """The palette of the elements that are not value number `rank`; `flags` (n,) marks them."""
+        indices = self.indices[flags]
+        indices -= (indices > rank).astype(np.uint16)
+        return Palette(np.delete(self.keys, rank), indices, np.delete(self.counts, rank))
+
 
 def _to_keys(elements: np.ndarray) -> np.ndarray:
     """Order-preserving map from IEEE bits to unsigned integers: neighbours in value stay neighbours."""
@@ -247,7 +255,7 @@ def find_palette(elements: np.ndarray) -> Palette | None:
     return Palette(keys, indices, histogram(indices, len(known)))
 
 
-def _palette(palette: Palette, item_bytes: int, coders: Sequence[Coder]) -> Candidate:
+def _palette(palette: Palette, coders: Sequence[Coder]) -> Candidate:
     size = len(palette.keys)
     codebook = bits.varint(size) + bits.numbers(np.diff(palette.keys, prepend=-1) - 1)
 

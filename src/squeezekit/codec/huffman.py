@@ -86,7 +86,7 @@ def code_lengths(histogram: np.ndarray, limit: int = MAX_BITS) -> np.ndarray:
 
 
 def canonical_codes(lengths: np.ndarray) -> np.ndarray:
-    """Number codes in canonical order: by length, then by symbol, counting up.
+    """Assign codes in canonical order: by length, then by symbol, counting up.
 
     Args:
         lengths: uint8 array from `code_lengths`.

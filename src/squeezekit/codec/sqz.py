@@ -1,7 +1,7 @@
 """Pack any `.tflite` losslessly into a `.sqz`, and back to the exact bytes.
 
 The weights' bytes are cut out of the flatbuffer and each tensor is entropy-coded on its own; what remains,
-the skeleton, is compressed as one blob. See `docs/format.md` for the file and `docs/codec.md` for the choices.
+the skeleton, is compressed as one blob. `docs/format.md` specifies the file, `docs/codec.md` gives reasons.
 """
 
 import json

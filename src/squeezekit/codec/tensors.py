@@ -17,6 +17,7 @@ from squeezekit.codec import bits
 from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, parse_stream, stream_bytes
 from squeezekit.codec.forms import (
     Candidate,
+    Palette,
     Plan,
     candidates,
     find_palette,
@@ -63,40 +64,39 @@ def encode(
         received = f"{len(data)} bytes, item_bytes={item_bytes}"
         raise ValueError(f"Expected whole elements of 1, 2, 4 or 8 bytes. Received: {received}.")
     elements = np.frombuffer(data, f"<u{item_bytes}")
-    forms = list(candidates(elements, coders))
+    palette = find_palette(elements) if coders else None
+    forms = list(candidates(elements, palette, coders))
     if coders:
-        forms += _sparse(elements, coders, shape)
+        forms += _sparse(elements, palette, coders, shape)
     raw, best = forms[0], min(forms, key=lambda form: form.size_bytes)
     payload = best.write()
     return payload if len(payload) <= raw.size_bytes else raw.write()
 
 
-def _sparse(elements: np.ndarray, coders: Sequence[Coder], shape: Sequence[int]) -> Iterator[Candidate]:
-    common = _most_common(elements)
-    flags = elements != common
+def _sparse(
+    elements: np.ndarray, palette: Palette | None, coders: Sequence[Coder], shape: Sequence[int]
+) -> Iterator[Candidate]:
+    # The most common element where that is cheap to know, else zero.
+    if palette is not None:
+        rank = int(palette.counts.argmax())
+        flags = palette.indices != rank
+        common = elements[np.argmin(flags)]
+    else:
+        rank = int(histogram(elements, 256).argmax()) if elements.itemsize == 1 else 0
+        common = elements.dtype.type(rank)
+        flags = elements != common
     rest_count = int(np.count_nonzero(flags))
     if not 0 < rest_count <= len(elements) * (1 - _LEAST_SHARE):
         return
-    rest = elements[flags]
-    inner = min(candidates(rest, coders), key=lambda form: form.size_bytes)
+    rest_palette = None if palette is None else palette.without(rank, flags)
+    inner = min(candidates(elements[flags], rest_palette, coders), key=lambda form: form.size_bytes)
     groupings = [(8, 1)]
     if len(shape) == 4 and math.prod(shape) == len(elements) and 4 <= shape[1] * shape[2] <= _MAX_GROUP:
         groupings.append((shape[1] * shape[2], shape[3]))
     for group, stride in groupings:
-        masks = _to_masks(flags, group, stride)
         head = bytes([SPARSE]) + common.tobytes() + bytes([group])
         head += bits.varint(stride) + bits.varint(rest_count)
-        yield _sparse_grouped(head, masks, 1 << group, inner, coders)
-
-
-def _most_common(elements: np.ndarray) -> np.integer:
-    """Find the most frequent element where that is cheap to know, else zero."""
-    if elements.itemsize == 1:
-        return elements.dtype.type(histogram(elements, 256).argmax())
-    palette = find_palette(elements)
-    if palette is None:
-        return elements.dtype.type(0)
-    return elements[np.argmax(palette.indices == palette.counts.argmax())]
+        yield _sparse_grouped(head, _to_masks(flags, group, stride), 1 << group, inner, coders)
 
 
 def _sparse_grouped(
