@@ -39,8 +39,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path)
     if target.is_dir():
         raise IsADirectoryError(f"Expected a file name, received a folder: {target}")
+    if target.parent.exists() and not target.parent.is_dir():
+        raise NotADirectoryError(f"Expected a folder, received a file: {target.parent}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+    # Cut, so that a name as long as the file system allows leaves room for mkstemp's letters.
+    prefix = f".{target.stem[:32]}."
+    try:
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        # With the name that the caller knows instead of the temporary one.
+        raise OSError(error.errno, error.strerror, str(target)) from error
     os.close(handle)
     temporary = Path(name)
     try:

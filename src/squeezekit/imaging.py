@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import Preprocess
@@ -17,8 +17,8 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 )
 
-# A photo of a current phone has 200 million pixels at most; beyond this a small file is a memory bomb.
-MAX_PIXELS = 250_000_000
+# Beyond this a small file is a memory bomb. Pillow's own limit, which it enforces without being asked.
+MAX_PIXELS = 178_956_970
 
 # Brings 16-bit and float samples to the 8 bits that every viewer shows.
 _WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
@@ -34,7 +34,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         The same picture in mode RGB, turned upright by its EXIF orientation.
     """
     image = ImageOps.exif_transpose(image)
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _WIDE_MODES:
         samples = np.asarray(image, np.float64)
@@ -77,9 +77,11 @@ def open_rgb(source: str | os.PathLike[str] | bytes) -> Image.Image:
                 return to_rgb(image)
     except FormatError:
         raise
+    except UnidentifiedImageError as error:
+        raise FormatError(f"{name}: unreadable image (not of any known format)") from error
     # Pillow's plugins raise nearly anything on hostile input; all of it means the same to a caller.
     except Exception as error:
-        reason = str(error).replace(name, "").strip(": ").splitlines() or [type(error).__name__]
+        reason = str(error).splitlines() or [type(error).__name__]
         raise FormatError(f"{name}: unreadable image ({reason[0]})") from error
 
 

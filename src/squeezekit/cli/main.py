@@ -1,0 +1,150 @@
+"""`squeezekit`: lists the verbs, loads the one that is asked for, and turns errors into one line."""
+
+import errno
+import importlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from squeezekit import __version__
+from squeezekit.cli.output import plain
+from squeezekit.errors import DataError, FormatError
+
+__all__ = ["cli", "main"]
+
+# Verb: (help, whether it needs the [train] extra). The module squeezekit.cli.VERB holds `command`. The help
+# stands here and not there so that `squeezekit --help` imports none of them.
+_VERBS = {
+    "demo": ("Do the whole job on generated images, in some minutes.", True),
+    "squeeze": ("From a folder of images to a tiny classifier and a report.", True),
+    "train": ("Train a network on a folder of images.", True),
+    "compress": ("Prune, share and quantize a network's weights by a recipe.", True),
+    "export": ("Write a Keras network as a .tflite, float or full-integer.", True),
+    "pack": ("Pack a .tflite into a .sqz, losslessly.", False),
+    "unpack": ("Give back the exact .tflite that a .sqz holds.", False),
+    "info": ("Say what is in a .sqz or .tflite and where its bytes go.", False),
+    "predict": ("Label images.", False),
+    "evaluate": ("Count how often a model is right on a folder of images.", False),
+}
+
+# What the [train] extra brings, as one imports it, and what to call it.
+_TRAIN_EXTRA = {
+    "tensorflow": "TensorFlow",
+    "keras": "Keras",
+    "flatbuffers": "FlatBuffers",
+    "jinja2": "Jinja",
+    "tensorboard": "TensorBoard",
+}
+
+_USER_ERROR, _INTERRUPTED = 2, 130
+
+
+class _Verbs(click.Group):
+    """A group that knows its verbs by a table and imports a verb's module when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        return importlib.import_module(f"squeezekit.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, text) for verb, (text, _) in _VERBS.items()])
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="squeezekit")
+def cli() -> None:
+    """A folder of images becomes a classifier of tens of kilobytes that runs on a Raspberry Pi.
+
+    Every verb has --help, and --json for scripts.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: the words after `squeezekit`; None for those of this process.
+
+    Returns:
+        The exit status: 0, 2 for a user's mistake or a broken file, 130 for Ctrl-C. An error is one line on
+        stderr; with SQUEEZEKIT_TRACEBACK=1 in the environment a traceback comes before it.
+
+    Example:
+        >>> main(["--version"])
+        squeezekit, version 0.1.0
+        0
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A console that lacks a label's letters shows their code instead of failing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = cli.main(words, prog_name="squeezekit", standalone_mode=False)
+        # Now, not at exit, where a reader that has gone away could no longer be answered quietly.
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.exceptions.Abort:
+        return _fail("interrupted", _INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return _USER_ERROR
+    except click.UsageError as error:
+        hint = f" (see '{error.ctx.command_path} --help')" if error.ctx is not None else ""
+        return _fail(error.format_message() + hint)
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except ModuleNotFoundError as error:
+        return _missing_module(error, words)
+    except (ValueError, FormatError, DataError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return _reader_gone()
+        return _fail(_os_error(error))
+    except MemoryError:
+        return _fail("out of memory")
+
+
+def _fail(message: str, status: int = _USER_ERROR) -> int:
+    if os.environ.get("SQUEEZEKIT_TRACEBACK") == "1":
+        traceback.print_exc()
+    click.echo(f"squeezekit: {plain(message)}", err=True)
+    return status
+
+
+def _os_error(error: OSError) -> str:
+    """As in "FILE: No such file or directory", without the number."""
+    if error.strerror is None:
+        return str(error)
+    return (
+        f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename is not None else error.strerror
+    )
+
+
+def _missing_module(error: ModuleNotFoundError, words: Sequence[str]) -> int:
+    verb = next((word for word in words if word in _VERBS), "")
+    package = (error.name or "").partition(".")[0]
+    if package in _TRAIN_EXTRA and verb and _VERBS[verb][1]:
+        return _fail(f"'{verb}' needs {_TRAIN_EXTRA[package]}: pip install \"squeezekit[train]\"")
+    if verb and error.name == f"squeezekit.cli.{verb}":
+        return _fail(f"No such command '{verb}'.")
+    raise error
+
+
+def _reader_gone() -> int:
+    """Someone closed our output (`| head`): that is no error worth a word."""
+    # What is still buffered goes nowhere, so that flushing it at exit does not fail again.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return 1

@@ -1,0 +1,21 @@
+"""The device side: open a `.sqz` or `.tflite`, label images. NumPy, Pillow and LiteRT only."""
+
+from squeezekit.runtime.contents import Contents, parse_labels, read_contents
+from squeezekit.runtime.evaluation import Evaluation, Outcome, evaluate
+from squeezekit.runtime.latency import latency_ms
+from squeezekit.runtime.model import Model, Prediction, load
+from squeezekit.runtime.network import Network
+
+__all__ = [
+    "Contents",
+    "Evaluation",
+    "Model",
+    "Network",
+    "Outcome",
+    "Prediction",
+    "evaluate",
+    "latency_ms",
+    "load",
+    "parse_labels",
+    "read_contents",
+]
