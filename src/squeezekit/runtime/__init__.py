@@ -1,7 +1,7 @@
 """The device side: open a `.sqz` or `.tflite`, label images. NumPy, Pillow and LiteRT only."""
 
 from squeezekit.runtime.contents import Contents, parse_labels, read_contents
-from squeezekit.runtime.evaluation import Evaluation, Outcome, evaluate
+from squeezekit.runtime.evaluation import Evaluation, Outcome, evaluate, evaluate_files
 from squeezekit.runtime.latency import latency_ms
 from squeezekit.runtime.model import Model, Prediction, load
 from squeezekit.runtime.network import Network
@@ -14,6 +14,7 @@ __all__ = [
     "Outcome",
     "Prediction",
     "evaluate",
+    "evaluate_files",
     "latency_ms",
     "load",
     "parse_labels",

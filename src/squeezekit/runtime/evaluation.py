@@ -12,7 +12,7 @@ from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES
 from squeezekit.runtime.model import Model
 
-__all__ = ["Evaluation", "Outcome", "evaluate"]
+__all__ = ["Evaluation", "Outcome", "evaluate", "evaluate_files"]
 
 # More broken files than this and the folder is damaged as a whole: a copy that stopped, a wrong format.
 MAX_SKIPPED_SHARE = 0.05
@@ -76,13 +76,43 @@ def evaluate(
         DataError: no such folder, a class that the model does not know, a class without usable images, or more
             than 5 % of the images unreadable.
     """
-    root = _find(folder)
-    files = [(index, path) for index, found in _class_files(model.labels, root) for path in found]
+    found = _class_files(model.labels, _find(folder))
+    files = [(path, model.labels[index]) for index, paths in found for path in paths]
+    return evaluate_files(model, [path for path, _ in files], [label for _, label in files], progress=progress)
+
+
+def evaluate_files(
+    model: Model,
+    paths: Sequence[str | os.PathLike[str]],
+    labels: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Classify chosen images and count what is right; `evaluate` for those who split the images themselves.
+
+    Args:
+        model: what to evaluate.
+        paths: one file an image; at least one.
+        labels: the right label of each, as the model's labels are called.
+        progress: called with (images done, images in all).
+
+    Raises:
+        ValueError: no images, or not one label for each.
+        DataError: a label that the model does not know, a class without usable images, or more than 5 % of
+            the images unreadable.
+    """
+    if not paths or len(paths) != len(labels):
+        raise ValueError(
+            f"Expected at least one image and a label for each. Received: {len(paths)} and {len(labels)}."
+        )
+    for label in labels:
+        _check_label(label, model.labels, "the images")
+    truth = [model.labels.index(label) for label in labels]
     right = np.zeros(len(model.labels), np.int64)
     right_of_five, seen = right.copy(), right.copy()
     skipped: list[str] = []
     outcomes: list[Outcome] = []
-    for done, (index, path) in enumerate(files, start=1):
+    for done, (index, path) in enumerate(zip(truth, paths, strict=True), start=1):
         try:
             pixels = model.pixels(path)
         except FormatError as error:
@@ -97,15 +127,13 @@ def evaluate(
             right_of_five[index] += index in best
             outcomes.append(Outcome(str(path), model.labels[index], model.labels[best[0]]))
         if progress is not None:
-            progress(done, len(files))
-    if len(skipped) > MAX_SKIPPED_SHARE * len(files):
-        raise DataError(
-            f"{root}: {len(skipped)} of {len(files)} images are unreadable; the first: {skipped[0]}"
-        )
-    present = sorted({index for index, _ in files})
+            progress(done, len(paths))
+    if len(skipped) > MAX_SKIPPED_SHARE * len(paths):
+        raise DataError(f"{len(skipped)} of {len(paths)} images are unreadable; the first: {skipped[0]}")
+    present = sorted(set(truth))
     for index in present:
         if seen[index] == 0:
-            raise DataError(f"{root / model.labels[index]}: no readable image in this class folder")
+            raise DataError(f"{model.labels[index]}: no readable image of this class")
     return Evaluation(
         images=len(outcomes),
         top1=float(right.sum() / seen.sum()),
@@ -152,12 +180,16 @@ def _class_files(labels: Sequence[str], root: Path) -> list[tuple[int, list[Path
         raise DataError(f"{root}: expected class folders with images, found none")
     found = []
     for folder in folders:
-        if labels.count(folder.name) != 1:
-            known = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
-            problem = "does not know" if folder.name not in labels else "has more than once"
-            raise DataError(f"{folder}: a class that the model {problem}; its classes are {known}")
+        _check_label(folder.name, labels, str(folder))
         images = _images(folder)
         if not images:
             raise DataError(f"{folder}: no images in this class folder")
         found.append((labels.index(folder.name), images))
     return sorted(found, key=lambda entry: entry[0])
+
+
+def _check_label(label: str, labels: Sequence[str], where: str) -> None:
+    if labels.count(label) != 1:
+        known = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
+        problem = "does not know" if label not in labels else "has more than once"
+        raise DataError(f"{where}: {label!r} is a class that the model {problem}; its classes are {known}")

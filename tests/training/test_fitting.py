@@ -1,0 +1,174 @@
+"""Training learns, and a broken training ends like an unbroken one."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from squeezekit import models, training
+from squeezekit.errors import FormatError
+from squeezekit.training.checkpoint import Checkpoint
+from squeezekit.training.fitting import SmoothedCrossEntropy
+
+SETTINGS = training.Settings(epochs=4, batch_size=8, precision=training.Precision.FLOAT32)
+
+
+class Killed(Exception):
+    """Stands for a `kill -9` between two epochs."""
+
+
+@pytest.fixture
+def kill_after(monkeypatch):
+    """Make a training die right after the checkpoint of an epoch was written."""
+
+    def arm(epochs):
+        save = Checkpoint.save
+
+        def save_and_die(self, path):
+            save(self, path)
+            if self.epoch == epochs:
+                raise Killed
+
+        monkeypatch.setattr(Checkpoint, "save", save_and_die)
+
+    yield arm
+    monkeypatch.undo()
+
+
+def train(stripes, small, folder, settings=SETTINGS, name="squeezenet-1.1"):
+    return training.train_network(name, stripes, small, settings, folder=folder, width=0.25)
+
+
+def test_a_network_learns(stripes, small, tmp_path):
+    settings = dataclasses.replace(SETTINGS, epochs=12, learning_rate=3e-3)
+    model, history = train(stripes, small, tmp_path, settings)
+    assert training.evaluate(model, stripes.test, small) >= 0.9
+    assert len(history.curves) == 12
+    assert {"loss", "accuracy", "val_accuracy"} <= history.curves[-1].keys()
+
+
+def test_a_resumed_training_ends_bitwise_like_an_unbroken_one(
+    stripes, small, tmp_path, kill_after, monkeypatch
+):
+    whole, history = train(stripes, small, tmp_path / "whole")
+    kill_after(2)
+    with pytest.raises(Killed):
+        train(stripes, small, tmp_path / "broken")
+    monkeypatch.undo()
+    resumed, rest = train(stripes, small, tmp_path / "broken")
+    assert rest.resumed_at == 2
+    assert rest.curves == history.curves
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_finished_training_is_loaded_and_not_run_again(stripes, small, tmp_path, monkeypatch):
+    first, _ = train(stripes, small, tmp_path)
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained again"))
+    second, history = train(stripes, small, tmp_path)
+    assert history.resumed_at == SETTINGS.epochs
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_seeds_determine_a_training(stripes, small, tmp_path):
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    one, _ = train(stripes, small, tmp_path / "a", settings)
+    other, _ = train(stripes, small, tmp_path / "b", dataclasses.replace(settings, seed=1))
+    assert not np.array_equal(one.get_weights()[0], other.get_weights()[0])
+
+
+def test_another_trainings_checkpoint_is_refused_by_what_differs(stripes, small, tmp_path):
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    train(stripes, small, tmp_path, settings)
+    with pytest.raises(ValueError, match="other settings"):
+        train(stripes, small, tmp_path, dataclasses.replace(settings, seed=3))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: b"nonsense", lambda data: b""])
+def test_a_damaged_checkpoint_is_named(stripes, small, tmp_path, damage):
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    train(stripes, small, tmp_path, settings)
+    path = tmp_path / "squeezenet-1.1.checkpoint.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(FormatError, match="delete it to start over"):
+        train(stripes, small, tmp_path, settings)
+
+
+def test_too_few_images_for_a_batch(stripes, small, tmp_path):
+    with pytest.raises(ValueError, match="at least one batch of 500"):
+        train(stripes, small, tmp_path, dataclasses.replace(SETTINGS, batch_size=500))
+
+
+def test_logs_for_tensorboard_are_written(stripes, small, tmp_path):
+    train(stripes, small, tmp_path, dataclasses.replace(SETTINGS, epochs=1))
+    assert list((tmp_path / "logs").rglob("events.out.tfevents*"))
+
+
+def test_smoothed_cross_entropy_is_its_formula():
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]], np.float32)
+    targets = 0.9 * np.eye(3)[[0, 1]] + 0.1 / 3
+    expected = -(targets * np.log(probabilities)).sum(axis=1).mean()
+    loss = SmoothedCrossEntropy(0.1)(np.array([0, 1]), probabilities)
+    np.testing.assert_allclose(float(loss), expected, rtol=1e-5)
+
+
+def test_the_schedule_warms_up_and_decays():
+    schedule = training.Settings(learning_rate=1.0, warmup_steps=100).schedule(1000)
+    rates = np.array([float(schedule(step)) for step in range(0, 1001, 50)])
+    assert rates[0] == 0
+    np.testing.assert_allclose(rates[1], 0.5, atol=1e-6)
+    assert rates.argmax() == 2
+    np.testing.assert_allclose(rates[-1], 0.01, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", list(training.Optimizer))
+def test_both_optimizers_train(stripes, small, tmp_path, optimizer):
+    settings = dataclasses.replace(SETTINGS, epochs=1, optimizer=optimizer)
+    _, history = train(stripes, small, tmp_path, settings)
+    assert np.isfinite(history.curves[-1]["loss"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0},
+        {"weight_decay": -1},
+        {"label_smoothing": 1},
+        {"clip_norm": 0},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        training.Settings(**wrong)
+
+
+def test_settings_are_plain_json():
+    assert json.loads(json.dumps(SETTINGS.to_dict())) == SETTINGS.to_dict()
+
+
+def test_bfloat16_is_undone_at_the_end(stripes, small, tmp_path):
+    settings = dataclasses.replace(SETTINGS, epochs=1, precision=training.Precision.BFLOAT16)
+    model, history = train(stripes, small, tmp_path, settings)
+    assert history.precision == "bfloat16"
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+
+
+def test_precision_is_restored_after_an_error():
+    model = models.squeezenet((32, 32, 3), 2, width=0.25)
+
+    def fail():
+        with training.precision(model, training.Precision.BFLOAT16) as used:
+            assert used == "bfloat16"
+            assert model.get_layer("conv10").compute_dtype == "bfloat16"
+            assert model.get_layer("probabilities").compute_dtype == "float32"
+            raise Killed
+
+    with pytest.raises(Killed):
+        fail()
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}

@@ -1,0 +1,68 @@
+"""Recipes stage by stage: promises hold in the plain model, and a kill changes nothing."""
+
+import keras
+import numpy as np
+import pytest
+
+from squeezekit import compress, models, training
+from squeezekit.training.checkpoint import Checkpoint
+
+RECIPE = "prune(0.5) | share(bits=3) | quantize(8)"
+
+
+class Killed(Exception):
+    """Stands for a `kill -9`."""
+
+
+@pytest.fixture(scope="module")
+def base():
+    keras.utils.set_random_seed(0)
+    return models.squeezenet((32, 32, 3), 2, width=0.25)
+
+
+def run(base, stripes, small, folder, precision="float32"):
+    settings = training.Settings(
+        epochs=2, batch_size=16, learning_rate=1e-3, precision=training.Precision(precision)
+    )
+    return training.compress_in_stages(base, compress.parse(RECIPE), stripes, small, settings, folder=folder)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_promise_of_the_recipe_holds_in_the_plain_model(base, stripes, small, tmp_path, precision):
+    squeezed, stages = run(base, stripes, small, tmp_path, precision)
+    assert [stage.recipe for stage in stages][-1] == str(compress.parse(RECIPE))
+    assert [len(stage.history.curves) for stage in stages] == [2, 2, 2]
+    kernel = squeezed.get_layer("fire6_expand3x3").get_weights()[0]
+    assert np.mean(kernel == 0) >= 0.5
+    assert np.unique(kernel).size <= 8
+    steps = kernel / (np.abs(kernel).max() / 127)
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
+    assert type(squeezed.get_layer("fire6_expand3x3")) is keras.layers.Conv2D
+    assert not np.array_equal(kernel, base.get_layer("fire6_expand3x3").get_weights()[0])
+
+
+@pytest.mark.parametrize("death", [1, 3, 4, 6])
+def test_a_kill_in_any_stage_changes_nothing(base, stripes, small, tmp_path, monkeypatch, death):
+    whole, _ = run(base, stripes, small, tmp_path / "whole")
+    save, saved = Checkpoint.save, []
+
+    def save_and_die(self, path):
+        save(self, path)
+        saved.append(path)
+        if len(saved) == death:
+            raise Killed
+
+    monkeypatch.setattr(Checkpoint, "save", save_and_die)
+    with pytest.raises(Killed):
+        run(base, stripes, small, tmp_path / "broken")
+    monkeypatch.undo()
+    resumed, _ = run(base, stripes, small, tmp_path / "broken")
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_stages_of_another_network_are_refused(base, stripes, small, tmp_path):
+    run(base, stripes, small, tmp_path)
+    other = keras.models.clone_model(base)
+    with pytest.raises(ValueError, match="other start"):
+        run(other, stripes, small, tmp_path)
