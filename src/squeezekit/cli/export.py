@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,20 @@ __all__ = ["command"]
 @click.argument("model", metavar="MODEL.keras", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, metavar="MODEL.tflite", type=click.Path(path_type=Path))
 @click.option("--int8", is_flag=True, help="Integers throughout; needs --calibrate.")
-@click.option("--calibrate", metavar="DATA", help="Images that set the integer ranges: up to 100 of the training part.")
+@click.option(
+    "--calibrate", metavar="DATA", help="Images that set the integer ranges: up to 100 of the training part."
+)
 @click.option("--seed", default=0, show_default=True, help="Chooses the calibration images.")
 @click.option("--labels", metavar="FILE", type=click.Path(path_type=Path), help="One label a line, in order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    model: Path, output: Path, int8: bool, calibrate: str | None, seed: int, labels: Path | None, as_json: bool
+    model: Path,
+    output: Path,
+    int8: bool,
+    calibrate: str | None,
+    seed: int,
+    labels: Path | None,
+    as_json: bool,
 ) -> None:
     """Write a Keras network as a .tflite with its labels inside.
 
@@ -36,11 +45,12 @@ def command(
         raise ValueError(f"Expected a .keras file. Received: {model}.")
     settings = _run_settings(model.parent / "run.json")
     names = _read_labels(labels) if labels else settings.get("labels", [])
-    network = _load(model)
 
     # Imported here, not above: they bring TensorFlow, which `squeezekit --help` can do without.
-    from squeezekit import data, export
+    from squeezekit import compress, data, export
 
+    # `compress` has to be imported before a network with its hooks can be loaded.
+    network = compress.strip(_load(model))
     preprocess = settings.get("preprocess") or Preprocess(*network.input_shape[1:3])
     calibration, images = None, 0
     if calibrate is not None:
@@ -69,6 +79,8 @@ def command(
 def _load(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"No such file: {path}")
+    if not zipfile.is_zipfile(path):
+        raise FormatError(f"{path}: not a .keras file, or cut short")
     import keras
 
     try:
@@ -80,7 +92,7 @@ def _load(path: Path) -> Any:
 
 
 def _run_settings(path: Path) -> dict[str, Any]:
-    """"labels" and "preprocess" of a run, as far as its run.json has them; nothing when there is none."""
+    """Labels and preprocess of a run, as far as its run.json has them; nothing when there is none."""
     if not path.is_file():
         return {}
     try:

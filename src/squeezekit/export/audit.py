@@ -10,8 +10,12 @@ from squeezekit.errors import FormatError
 
 __all__ = ["Audit", "Operation", "Tensor", "audit"]
 
-_OPERATION_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-_TYPE_NAMES = {code: name.lower() for name, code in vars(schema.TensorType).items() if not name.startswith("_")}
+_OPERATION_NAMES = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")
+}
+_TYPE_NAMES = {
+    code: name.lower() for name, code in vars(schema.TensorType).items() if not name.startswith("_")
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from squeezekit import files
+from squeezekit.compress.hooks import KernelHook
 from squeezekit.export import metadata
 from squeezekit.export.audit import audit
 from squeezekit.preprocess import Preprocess
@@ -90,11 +91,13 @@ def litert(
 def _check_classifier(model: keras.Model) -> tuple[int, int]:
     """Height and width of the input, in pixels, of a model that can be exported."""
     if keras.backend.backend() != "tensorflow":
-        raise ValueError(f"Expected Keras on TensorFlow (KERAS_BACKEND). Received: {keras.backend.backend()}.")
+        raise ValueError(
+            f"Expected Keras on TensorFlow (KERAS_BACKEND). Received: {keras.backend.backend()}."
+        )
     # A subclassed model has no `inputs`, and a Sequential that was never built raises AttributeError.
     if len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
         raise ValueError("Expected a functional Keras model with one input and one output.")
-    hooked = [layer.name for layer in _layers(model) if type(layer).__module__.startswith("squeezekit.compress.")]
+    hooked = [layer.name for layer in _layers(model) if isinstance(layer, KernelHook)]
     if hooked:
         raise ValueError(
             f"Expected a plain Keras model: strip it first (compress.strip). Received: hooks on {hooked[0]!r}."
@@ -130,11 +133,13 @@ def _check_labels(labels: Sequence[str], classes: int) -> list[str]:
 
 
 def _check_calibration(calibration: Iterable[np.ndarray], height: int, width: int) -> list[np.ndarray]:
-    images = []
+    images: list[np.ndarray] = []
     for batch in calibration:
         pixels = np.asarray(batch, np.float32)
         if pixels.ndim != 4 or pixels.shape[1:] != (height, width, 3):
-            raise ValueError(f"Expected batches of shape (b, {height}, {width}, 3). Received: {pixels.shape}.")
+            raise ValueError(
+                f"Expected batches of shape (b, {height}, {width}, 3). Received: {pixels.shape}."
+            )
         # Written so that a NaN fails too.
         if not ((pixels >= 0) & (pixels <= 255)).all():
             raise ValueError("Expected calibration pixels in [0, 255]. Received: a value outside.")
@@ -147,7 +152,7 @@ def _check_calibration(calibration: Iterable[np.ndarray], height: int, width: in
 def _exact_range(images: list[np.ndarray]) -> list[np.ndarray]:
     """The images, two values of the first changed so that all together reach 0 and 255."""
     first = images[0].copy()
-    darkest, brightest = first.argmin(), first.argmax()
+    darkest, brightest = int(first.argmin()), int(first.argmax())
     if darkest == brightest:  # a picture of one colour: any two places do
         brightest = first.size - 1
     first.flat[darkest], first.flat[brightest] = 0.0, 255.0
@@ -179,7 +184,9 @@ def _convert(model: keras.Model, images: list[np.ndarray] | None, *, per_channel
     module = tf.Module()
     signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
     module.classify = tf.function(classify, input_signature=[signature])
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.classify.get_concrete_function()], module)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [module.classify.get_concrete_function()], module
+    )
     if images is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([image[np.newaxis]] for image in images)
@@ -201,8 +208,12 @@ def _quietly(convert: Callable[[], bytes]) -> bytes:
         except Exception as error:
             log.seek(0)
             lines = [*str(error).splitlines(), *log.read().decode("utf-8", "replace").splitlines()]
-            reason = next((line.strip() for line in lines if "error:" in line), lines[0] if lines else repr(error))
-            raise ValueError(f"Expected a network that LiteRT can express. The converter says: {reason}") from error
+            reason = next(
+                (line.strip() for line in lines if "error:" in line), lines[0] if lines else repr(error)
+            )
+            raise ValueError(
+                f"Expected a network that LiteRT can express. The converter says: {reason}"
+            ) from error
 
 
 @contextlib.contextmanager
@@ -225,11 +236,15 @@ def _check_result(tflite: bytes, *, integer: bool) -> None:
     graph = audit(tflite)
     steps = [name for name in graph.names if name not in ("QUANTIZE", "DEQUANTIZE")]
     if not steps or steps[-1] != "SOFTMAX":
-        raise ValueError(f"Expected a classifier that ends in softmax. Received: {(steps or ['nothing'])[-1]}.")
+        raise ValueError(
+            f"Expected a classifier that ends in softmax. Received: {(steps or ['nothing'])[-1]}."
+        )
     if not integer:
         return
     if graph.float_operations:
-        raise ValueError(f"Expected integers throughout. Received: float in {graph.float_operations[0].name}.")
+        raise ValueError(
+            f"Expected integers throughout. Received: float in {graph.float_operations[0].name}."
+        )
     for tensor, scale in ((graph.inputs[0], 1.0), (graph.outputs[0], 1 / 256)):
         if (tensor.dtype, tensor.scales, tensor.zero_points) != ("uint8", (scale,), (0,)):
             raise ValueError(

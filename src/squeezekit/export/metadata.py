@@ -59,7 +59,9 @@ def associated_files(
     try:
         written = json.dumps(settings, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"Expected plain JSON values. Received: provenance={provenance!r} ({error}).") from error
+        raise ValueError(
+            f"Expected plain JSON values. Received: provenance={provenance!r} ({error})."
+        ) from error
     lines = "".join(f"{label}\n" for label in labels)
     return {LABELS_FILE: lines.encode("utf-8"), SETTINGS_FILE: written.encode("utf-8")}
 
@@ -115,7 +117,10 @@ def _describe(name: str) -> bytes:
     )
     labels_file = _table(
         builder,
-        offsets={0: builder.CreateString(LABELS_FILE), 1: builder.CreateString("one label an output, in order")},
+        offsets={
+            0: builder.CreateString(LABELS_FILE),
+            1: builder.CreateString("one label an output, in order"),
+        },
         int8={2: _TENSOR_AXIS_LABELS},
     )
     probability = _table(

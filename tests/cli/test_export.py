@@ -1,0 +1,122 @@
+import io
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from keras import layers
+from PIL import Image
+
+from squeezekit import compress, export
+from squeezekit.cli.export import command
+from squeezekit.errors import FormatError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run folder without its run.json, the same network with hooks, and a class folder of images."""
+    root = tmp_path_factory.mktemp("run")
+    image = keras.Input((32, 32, 3))
+    x = layers.Conv2D(12, 3, strides=4, activation="relu")(image)
+    model = keras.Model(image, layers.Softmax()(layers.Dense(2)(layers.GlobalAveragePooling2D()(x))))
+    model.save(root / "model.keras")
+    compress.apply(model, "prune(0.5, ramp=None)").save(root / "hooked.keras")
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / "images" / name).mkdir(parents=True)
+        for index in range(8):
+            pixels = random.integers(0, 256, (20, 30, 3), np.uint8)
+            Image.fromarray(pixels).save(root / "images" / name / f"{index}.png")
+    return root
+
+
+def call(*arguments):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=True)
+
+
+def inside(path):
+    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+        return archive.read("labels.txt").decode().split(), json.loads(archive.read("squeezekit.json"))
+
+
+def test_a_bare_network_gets_numbers_for_labels(folder, tmp_path):
+    result = call(folder / "model.keras", "-o", tmp_path / "m.tflite")
+    assert result.exit_code == 0, result.exception
+    size = (tmp_path / "m.tflite").stat().st_size
+    assert result.output == f"{tmp_path / 'm.tflite'}: {size:,} bytes, float32, 2 classes\n"
+    labels, settings = inside(tmp_path / "m.tflite")
+    assert labels == ["0", "1"]
+    assert settings["preprocess"]["fit"] == "squash"
+    assert settings["preprocess"]["height"] == 32
+    assert set(settings["provenance"]) == {"squeezekit", "keras"}
+
+
+def test_integers_with_labels_and_settings_of_the_run(folder, tmp_path):
+    preprocess = {"height": 32, "width": 32, "resize_height": 36, "resize_width": 36, "fit": "cover"}
+    run = folder / "run.json"
+    run.write_text(json.dumps({"labels": ["cat", "dog"], "preprocess": preprocess, "seed": 1}))
+    try:
+        arguments = ["--int8", "--calibrate", folder / "images", "--json"]
+        result = call(folder / "hooked.keras", "-o", tmp_path / "m.tflite", *arguments)
+    finally:
+        run.unlink()
+    assert result.exit_code == 0, result.exception
+    tflite = (tmp_path / "m.tflite").read_bytes()
+    printed = json.loads(result.output)
+    assert printed["bytes"] == len(tflite)
+    assert printed["dtype"] == "uint8"
+    assert printed["input_shape"] == [1, 32, 32, 3]
+    assert 0 < printed["calibration_images"] < 16
+    labels, settings = inside(tmp_path / "m.tflite")
+    assert labels == ["cat", "dog"]
+    assert settings["preprocess"] == preprocess
+    assert export.audit(tflite).float_operations == ()
+
+
+def test_a_labels_file_wins(folder, tmp_path):
+    (tmp_path / "labels.txt").write_text("\ufeffhot dog\r\nçat\n\n", "utf-8")
+    result = call(folder / "model.keras", "-o", tmp_path / "m.tflite", "--labels", tmp_path / "labels.txt")
+    assert result.exit_code == 0, result.exception
+    with zipfile.ZipFile(tmp_path / "m.tflite") as archive:
+        assert archive.read("labels.txt").decode() == "hot dog\nçat\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("model.keras", ["--int8"], ValueError, "--calibrate DATA together"),
+        ("model.keras", ["--calibrate", "x"], ValueError, "--calibrate DATA together"),
+        ("model.net", [], ValueError, "Expected a .keras file"),
+        ("missing.keras", [], FileNotFoundError, "No such file"),
+        ("cut.keras", [], FormatError, "not a .keras file"),
+        ("other.keras", [], FormatError, "not a network that Keras can load"),
+        ("model.keras", ["--labels", "cut.keras"], FormatError, "UTF-8"),
+        ("model.keras", ["--labels", "three.txt"], ValueError, "2 labels"),
+    ],
+)
+def test_mistakes_are_named(folder, tmp_path, monkeypatch, name, options, error, message):
+    monkeypatch.chdir(folder)
+    (folder / "cut.keras").write_bytes((folder / "model.keras").read_bytes()[:3000])
+    (folder / "three.txt").write_text("a\nb\nc\n")
+    with zipfile.ZipFile(folder / "other.keras", "w") as archive:
+        archive.writestr("something", "else")
+    result = call(name, "-o", tmp_path / "m.tflite", *options)
+    assert isinstance(result.exception, error), result.exception
+    assert message in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["{", '{"preprocess": {"height": 3}}', '{"labels": 3}', "[1]"])
+def test_a_broken_record_of_the_run_is_named(folder, tmp_path, text):
+    (folder / "run.json").write_text(text)
+    try:
+        result = call(folder / "model.keras", "-o", tmp_path / "m.tflite")
+    finally:
+        (folder / "run.json").unlink()
+    if text == "[1]":
+        assert result.exit_code == 0, result.exception
+    else:
+        assert isinstance(result.exception, FormatError), result.exception
