@@ -26,7 +26,7 @@ def command(model: Path, as_json: bool) -> None:
     """
     data = model.read_bytes()
     try:
-        description, contents = codec.describe(data), read_contents(data)
+        contents, description = read_contents(data), codec.describe(data)
     except FormatError as error:
         raise FormatError(f"{model}: {error}") from error
     if as_json:

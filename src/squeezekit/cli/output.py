@@ -21,7 +21,7 @@ def plain(text: str) -> str:
 
     Example:
         >>> plain("a" + chr(27) + "[2J" + chr(10) + "b")
-        'a\\ufffd[2J b'
+        'a�[2J b'
     """
     line = " ".join(text.split())
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)

@@ -2,11 +2,10 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES
@@ -37,7 +36,7 @@ class Evaluation:
         top5: share whose right class was among the five likeliest.
         per_class: recall of each class that has images, in the model's order of classes.
         skipped: unreadable images, each as "path: reason"; they count nowhere else.
-        predictions: every image, by class, then by name.
+        predictions: every readable image, in the order given; of a folder by class, then by name.
 
     Example:
         >>> Evaluation(4, 0.75, 1.0, {"cat": 1.0, "dog": 0.5}, (), ()).worst_class
@@ -62,8 +61,8 @@ def evaluate(
 ) -> Evaluation:
     """Classify every image of a folder and count what is right.
 
-    Images are opened one at a time by the code that `Model.predict` uses. A folder without a `test` part is
-    evaluated as a whole, images that the model was trained on included: such a figure flatters.
+    A folder without a `test` part is evaluated as a whole, images that the model was trained on included:
+    such a figure flatters.
 
     Args:
         model: what to evaluate.
@@ -76,43 +75,59 @@ def evaluate(
         DataError: no such folder, a class that the model does not know, a class without usable images, or more
             than 5 % of the images unreadable.
     """
-    found = _class_files(model.labels, _find(folder))
-    files = [(path, model.labels[index]) for index, paths in found for path in paths]
-    return evaluate_files(model, [path for path, _ in files], [label for _, label in files], progress=progress)
+    root = _find(folder)
+    folders = _folders(root)
+    if not folders:
+        raise DataError(f"{root}: expected class folders with images, found none")
+    paths: list[str] = []
+    labels: list[str] = []
+    for class_folder in folders:
+        _require_known(model, class_folder.name, str(class_folder))
+        images = _images(class_folder)
+        if not images:
+            raise DataError(f"{class_folder}: no images in this class folder")
+        paths += map(str, images)
+        labels += [class_folder.name] * len(images)
+    return evaluate_files(model, paths, labels, progress=progress)
 
 
 def evaluate_files(
     model: Model,
-    paths: Sequence[str | os.PathLike[str]],
+    paths: Sequence[str],
     labels: Sequence[str],
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Classify chosen images and count what is right; `evaluate` for those who split the images themselves.
+    """Classify a list of image files and count what is right.
+
+    Images are opened one at a time by the code that `Model.predict` uses, so memory does not grow with them.
 
     Args:
         model: what to evaluate.
-        paths: one file an image; at least one.
-        labels: the right label of each, as the model's labels are called.
+        paths: the image files, at least one.
+        labels: the right label of each; all of them among the model's.
         progress: called with (images done, images in all).
 
     Raises:
-        ValueError: no images, or not one label for each.
-        DataError: a label that the model does not know, a class without usable images, or more than 5 % of
-            the images unreadable.
+        ValueError: not one label for each path.
+        DataError: no images, a class that the model does not know, a class without readable images, or more
+            than 5 % of the images unreadable.
     """
-    if not paths or len(paths) != len(labels):
+    if len(paths) != len(labels):
         raise ValueError(
-            f"Expected at least one image and a label for each. Received: {len(paths)} and {len(labels)}."
+            f"Expected one label for each path. Received: {len(paths)} paths, {len(labels)} labels."
         )
-    for label in labels:
-        _check_label(label, model.labels, "the images")
-    truth = [model.labels.index(label) for label in labels]
-    right = np.zeros(len(model.labels), np.int64)
-    right_of_five, seen = right.copy(), right.copy()
+    if not paths:
+        raise DataError("no images to evaluate")
+    present = set(labels)
+    for label in sorted(present):
+        _require_known(model, label, label)
+    seen: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    right_of_five: Counter[str] = Counter()
     skipped: list[str] = []
     outcomes: list[Outcome] = []
-    for done, (index, path) in enumerate(zip(truth, paths, strict=True), start=1):
+    for done, (path, label) in enumerate(zip(paths, labels, strict=True), start=1):
         try:
             pixels = model.pixels(path)
         except FormatError as error:
@@ -120,28 +135,37 @@ def evaluate_files(
         except OSError as error:
             skipped.append(f"{path}: {error.strerror or type(error).__name__}")
         else:
-            probabilities = model.probabilities(pixels[np.newaxis])[0]
-            best = np.argsort(-probabilities, kind="stable")[:5]
-            seen[index] += 1
-            right[index] += best[0] == index
-            right_of_five[index] += index in best
-            outcomes.append(Outcome(str(path), model.labels[index], model.labels[best[0]]))
+            best = [name for name, _ in model.rank(pixels, top=5)]
+            seen[label] += 1
+            right[label] += best[0] == label
+            right_of_five[label] += label in best
+            outcomes.append(Outcome(path, label, best[0]))
         if progress is not None:
             progress(done, len(paths))
-    if len(skipped) > MAX_SKIPPED_SHARE * len(paths):
-        raise DataError(f"{len(skipped)} of {len(paths)} images are unreadable; the first: {skipped[0]}")
-    present = sorted(set(truth))
-    for index in present:
-        if seen[index] == 0:
-            raise DataError(f"{model.labels[index]}: no readable image of this class")
+    _require_usable(skipped, len(paths), present - set(seen))
     return Evaluation(
         images=len(outcomes),
-        top1=float(right.sum() / seen.sum()),
-        top5=float(right_of_five.sum() / seen.sum()),
-        per_class={model.labels[index]: float(right[index] / seen[index]) for index in present},
+        top1=right.total() / len(outcomes),
+        top5=right_of_five.total() / len(outcomes),
+        per_class={label: right[label] / seen[label] for label in model.labels if label in seen},
         skipped=tuple(skipped),
         predictions=tuple(outcomes),
     )
+
+
+def _require_known(model: Model, label: str, where: str) -> None:
+    if model.labels.count(label) == 1:
+        return
+    known = ", ".join(model.labels[:10]) + (", ..." if len(model.labels) > 10 else "")
+    problem = "has more than once" if label in model.labels else "does not know"
+    raise DataError(f"{where}: a class that the model {problem}; its classes are {known}")
+
+
+def _require_usable(skipped: Sequence[str], images: int, empty: Set[str]) -> None:
+    if len(skipped) > MAX_SKIPPED_SHARE * images:
+        raise DataError(f"{len(skipped)} of {images} images are unreadable; the first: {skipped[0]}")
+    if empty:
+        raise DataError(f"{min(empty)}: no readable image of this class")
 
 
 def _find(folder: str | os.PathLike[str]) -> Path:
@@ -171,25 +195,3 @@ def _images(folder: Path) -> list[Path]:
         for entry in folder.iterdir()
         if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
     )
-
-
-def _class_files(labels: Sequence[str], root: Path) -> list[tuple[int, list[Path]]]:
-    """The images of every class folder, with the class's position in the output, in that order."""
-    folders = _folders(root)
-    if not folders:
-        raise DataError(f"{root}: expected class folders with images, found none")
-    found = []
-    for folder in folders:
-        _check_label(folder.name, labels, str(folder))
-        images = _images(folder)
-        if not images:
-            raise DataError(f"{folder}: no images in this class folder")
-        found.append((labels.index(folder.name), images))
-    return sorted(found, key=lambda entry: entry[0])
-
-
-def _check_label(label: str, labels: Sequence[str], where: str) -> None:
-    if labels.count(label) != 1:
-        known = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
-        problem = "does not know" if label not in labels else "has more than once"
-        raise DataError(f"{where}: {label!r} is a class that the model {problem}; its classes are {known}")

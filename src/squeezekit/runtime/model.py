@@ -103,13 +103,22 @@ class Model:
             FormatError: the image is unreadable.
             OSError: the path cannot be opened.
         """
+        ranked = self.rank(self.pixels(image), top=top)
+        return Prediction(*ranked[0], top=ranked)
+
+    def rank(self, pixels: np.ndarray, *, top: int) -> tuple[tuple[str, float], ...]:
+        """The likeliest classes of one image and their probabilities, falling.
+
+        Args:
+            pixels: uint8 RGB of the network's own size, shape (height, width, 3).
+            top: how many classes to name, at least 1.
+        """
         if top < 1:
             raise ValueError(f"Expected at least 1 class to name. Received: top={top}.")
-        probabilities = self.probabilities(self.pixels(image)[np.newaxis])[0]
+        probabilities = self.probabilities(pixels[np.newaxis])[0]
         # Stable, so that of equals the first class comes first, as argmax has it.
         order = np.argsort(-probabilities, kind="stable")[:top]
-        ranked = tuple((self.labels[index], float(probabilities[index])) for index in order)
-        return Prediction(*ranked[0], top=ranked)
+        return tuple((self.labels[index], float(probabilities[index])) for index in order)
 
 
 def load(path: str | os.PathLike[str], *, threads: int = 1) -> Model:
