@@ -81,6 +81,9 @@ def read_bits(data: np.ndarray, start: int, widths: np.ndarray) -> np.ndarray:
         FormatError: the values run past the end of `data`.
     """
     values = np.empty(len(widths), np.uint64)
+    padded = (
+        data if len(data) else np.zeros(1, np.uint8)
+    )  # nothing can be taken from nothing, not even 0 bits
     for first in range(0, len(widths), _CHUNK):
         width = widths[first : first + _CHUNK].astype(np.int64)
         ends = np.cumsum(width) + start
@@ -90,7 +93,7 @@ def read_bits(data: np.ndarray, start: int, widths: np.ndarray) -> np.ndarray:
         offsets = starts >> 3
         window = np.zeros(len(width), np.uint64)
         for byte in range(5):  # 32 bits at any of 8 bit offsets lie within five bytes
-            window = (window << np.uint64(8)) | data.take(offsets + byte, mode="clip")
+            window = (window << np.uint64(8)) | padded.take(offsets + byte, mode="clip")
         window >>= (40 - (starts & 7) - width).astype(np.uint64)
         values[first : first + _CHUNK] = window & ((np.uint64(1) << width.astype(np.uint64)) - np.uint64(1))
         start = int(ends[-1])

@@ -121,6 +121,8 @@ def tensor_spans(data: bytes | memoryview) -> list[TensorSpan]:
         raise FormatError("not a .tflite file (no TFL3 mark)")
     flat = _Flat(data)
     model = flat.follow(0)
+    if model < 8:  # would lie within the root offset and the mark
+        raise FormatError("a flatbuffer without a root")
     buffers = flat.tables(model, _MODEL_BUFFERS)
     spans = []
     for subgraph in flat.tables(model, _MODEL_SUBGRAPHS):

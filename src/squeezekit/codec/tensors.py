@@ -36,6 +36,8 @@ SPARSE = 4
 _MAX_GROUP = 12
 # With fewer of one value than this share, masks cost more than they save.
 _LEAST_SHARE = 0.2
+# Values that repeat less are no codebook: their entropy would hide that each has to be written out.
+_LEAST_REPEATS = 4
 
 
 def encode(
@@ -200,12 +202,13 @@ def decode(plans: Sequence[Plan], outputs: Sequence[np.ndarray]) -> None:
 def entropy_bound_bytes(data: bytes | memoryview, item_bytes: int) -> int:
     """Zero-order entropy of a tensor's symbols, in whole bytes; codebooks and tables not counted.
 
-    Its symbols are the elements where there are few different ones (see `find_palette`), otherwise the bytes
-    of each byte plane. A coder that uses context or structure may get below it; a plain one cannot.
+    Its symbols are the elements where each value occurs four times or more on average (and there are few, see
+    `find_palette`), otherwise the bytes of each byte plane. A coder that uses context or structure may get
+    below it; a plain one cannot.
     """
     elements = np.frombuffer(data, f"<u{item_bytes}")
     palette = find_palette(elements)
-    if palette is not None:
+    if palette is not None and len(elements) >= _LEAST_REPEATS * len(palette.keys):
         return math.ceil(_entropy_bits(palette.counts) / 8)
     rotations = (False, True) if item_bytes > 1 else (False,)
     bounds = [sum(map(_entropy_bits, plane_histograms(elements, rotated))) for rotated in rotations]

@@ -117,17 +117,17 @@ def golden_model() -> bytes:
     noise = np.cumsum(np.arange(1, 2049, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(7))
     noise = (noise >> np.uint64(13)).astype(np.uint32)
     bell = (noise % 16 + noise // 16 % 16 + noise // 256 % 16).astype(np.uint8)
-    exponents = (np.uint32(0x3D) + (noise[:64] % 3).astype(np.uint32)) << np.uint32(24)
-    mantissas = noise[:64] & np.uint32(0x80FFFFFF)
+    exponents = np.uint32(0x3D000000) + (noise[:200] % 3 << np.uint32(23))
+    mantissas = noise[:200] << np.uint32(8) & np.uint32(0x807FFF00)
     values = np.array([0.0, -0.5, 0.25, 0.75], "<f4")
-    kernel = values[np.where(noise[:288] % 8 < 5, 0, noise[:288] % 4)]
+    kernel = values[np.where(noise[:1152] % 32 < 28, 0, noise[:1152] % 4)]
     tensors = [
-        Tensor("dense", "int8", (800,), (bell[:800] - np.uint8(24)).tobytes()),
-        Tensor("pruned", "float32", (4, 3, 3, 8), kernel.tobytes()),
+        Tensor("dense", "int8", (600,), (bell[:600] - np.uint8(24)).tobytes()),
+        Tensor("pruned", "float32", (16, 3, 3, 8), kernel.tobytes()),
         Tensor("shared", "float32", (200,), values[noise[300:500] % 3].tobytes()),
-        Tensor("bias", "float32", (64,), (exponents | mantissas).astype("<u4").tobytes()),
+        Tensor("bias", "float32", (200,), (exponents | mantissas).astype("<u4").tobytes()),
         Tensor("zeros", "int32", (64,), bytes(256)),
-        Tensor("noise", "uint8", (200,), (noise[:200] >> np.uint32(5)).astype(np.uint8).tobytes()),
+        Tensor("noise", "uint8", (150,), (noise[:150] >> np.uint32(5)).astype(np.uint8).tobytes()),
         Tensor("small", "int64", (2,), np.array([1, 10], "<i8").tobytes()),
     ]
     return tflite(tensors, appended=b"PK appended bytes")
