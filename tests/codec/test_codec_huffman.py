@@ -191,11 +191,14 @@ def test_hostile_streams(data, reason):
         decode(data, 8, 256)
 
 
+_SYMBOLS = np.random.default_rng(1).integers(0, 9, 3000).astype(np.uint8) ** 2
+DAMAGED = huffman.encode(_SYMBOLS, np.bincount(_SYMBOLS, minlength=256))
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_damaged_streams_never_crash(data):
-    symbols = np.random.default_rng(1).integers(0, 9, 3000).astype(np.uint8) ** 2
-    stream = bytearray(huffman.encode(symbols, np.bincount(symbols, minlength=256)))
+    stream = bytearray(DAMAGED)
     for _ in range(data.draw(st.integers(1, 3))):
         stream[data.draw(st.integers(0, min(60, len(stream) - 1)))] = data.draw(st.integers(0, 255))
     try:
