@@ -38,7 +38,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode in _WIDE_MODES:
         samples = np.asarray(image, np.float64)
-        samples = np.nan_to_num(samples, nan=0.0, posinf=np.finfo(np.float32).max, neginf=0.0)
+        samples = np.nan_to_num(samples, nan=0.0, posinf=float(np.finfo(np.float32).max), neginf=0.0)
         # 16-bit files fill [0, 65535]; a mode-I or float file that stays within 8 bits is taken as it is.
         top = 255.0 if samples.max(initial=0.0) <= 255.0 and image.mode in ("I", "F") else 65535.0
         grey = np.clip(np.round(samples * (255.0 / top)), 0, 255).astype(np.uint8)

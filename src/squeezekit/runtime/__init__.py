@@ -15,7 +15,6 @@ __all__ = [
     "Prediction",
     "evaluate",
     "evaluate_files",
-    "evaluate_files",
     "latency_ms",
     "load",
     "parse_labels",
