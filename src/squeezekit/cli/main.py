@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import importlib.util
 import io
 import os
 import sys
@@ -55,6 +56,7 @@ class _Verbs(click.Group):
         if _VERBS[cmd_name][1]:
             # Before TensorFlow is imported: its chatter would drown our one line. Errors still come through.
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+            _require("tensorflow")
         return importlib.import_module(f"squeezekit.cli.{cmd_name}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -69,6 +71,12 @@ def cli() -> None:
 
     Every verb has --help, and --json for scripts.
     """
+
+
+def _require(package: str) -> None:
+    """Look for a package without importing it, for a verb may use it only after an hour of work."""
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

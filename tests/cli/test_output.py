@@ -1,0 +1,54 @@
+import io
+import os
+import sys
+
+import pytest
+
+from squeezekit.cli import output
+
+
+def test_a_table_aligns_text_left_and_figures_right():
+    shown = output.table(["name", "n"], [["a", "1,000"], ["long name", "5"]], right=[1])
+    assert shown.splitlines() == ["name           n", "a          1,000", "long name      5"]
+
+
+def test_a_table_without_rows_is_its_header():
+    assert output.table(["name", "n"], []) == "name  n"
+
+
+def test_no_bar_without_a_terminal(capfd):
+    with output.progress("packing") as show:
+        assert show is None
+    assert capfd.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_on_a_terminal_goes_to_stderr(monkeypatch, capfd):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with output.progress("packing") as show:
+        for done in range(1, 5):
+            show(done, 4)
+    assert "packing" in terminal.getvalue()
+    assert "100%" in terminal.getvalue()
+    assert capfd.readouterr().out == ""
+    with output.progress("packing", shown=False) as show:
+        assert show is None
+
+
+def test_quiet_litert_drops_greetings_and_passes_on_the_rest(capfd):
+    with output.quiet_litert():
+        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nERROR: no\n")
+        print("ours", file=sys.stderr)
+    assert sorted(capfd.readouterr().err.splitlines()) == ["ERROR: no", "ours"]
+
+
+def test_quiet_litert_restores_stderr_after_an_error(capfd):
+    with pytest.raises(ValueError, match="x"), output.quiet_litert():
+        raise ValueError("x")
+    os.write(2, b"INFO: seen\n")
+    assert capfd.readouterr().err == "INFO: seen\n"
