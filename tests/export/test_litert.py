@@ -249,6 +249,23 @@ def _network(shape=(8, 8, 3), dtype="float32", activation="softmax"):
     return keras.Model(image, layers.Dense(2, activation=activation)(x))
 
 
+def _diverged():
+    model = _network()
+    kernel, bias = model.layers[-1].get_weights()
+    kernel[0, 0] = np.nan
+    model.layers[-1].set_weights([kernel, bias])
+    return model
+
+
+def test_an_operation_without_integers_is_named(tmp_path):
+    image = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(keras.ops.sin(image))
+    model = keras.Model(image, layers.Dense(2, activation="softmax")(x))
+    with pytest.raises(ValueError, match=r"SIN, which is float"):
+        export.litert(model, tmp_path / "m.tflite", calibration=[nets.pictures(4, side=8)])
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -258,6 +275,7 @@ def _network(shape=(8, 8, 3), dtype="float32", activation="softmax"):
         (lambda: _network(dtype="uint8"), "float input"),
         (lambda: keras.Sequential([keras.Input((8, 8, 3)), layers.Softmax()]), "output of shape"),
         (lambda: _network(activation="sigmoid"), "ends in softmax"),
+        (_diverged, "finite weights"),
     ],
 )
 def test_other_networks_are_refused(tmp_path, build, message):

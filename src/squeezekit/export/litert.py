@@ -109,6 +109,9 @@ def _check_classifier(model: keras.Model) -> tuple[int, int]:
         )
     if len(output.shape) != 2 or output.shape[1] is None:
         raise ValueError(f"Expected an output of shape (batch, classes). Received: {output.shape}.")
+    for variable in model.weights:
+        if "float" in variable.dtype and not np.isfinite(variable.numpy().astype(np.float32)).all():
+            raise ValueError(f"Expected finite weights. Received: NaN or infinity in {variable.path}.")
     return image.shape[1], image.shape[2]
 
 
@@ -190,7 +193,7 @@ def _convert(model: keras.Model, images: list[np.ndarray] | None, *, per_channel
     if images is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([image[np.newaxis]] for image in images)
-        # Only integer kernels: what has none is an error, not a quiet step back to float.
+        # Where an operation has no integer kernel the converter still steps back to float: see `_check_result`.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.uint8
         # There is no public switch for this.
@@ -241,9 +244,12 @@ def _check_result(tflite: bytes, *, integer: bool) -> None:
         )
     if not integer:
         return
-    if graph.float_operations:
+    floating = [step.name for step in graph.float_operations]
+    if floating:
+        # The conversions around it are only the consequence.
+        cause = next((name for name in floating if name not in ("QUANTIZE", "DEQUANTIZE")), floating[0])
         raise ValueError(
-            f"Expected integers throughout. Received: float in {graph.float_operations[0].name}."
+            f"Expected operations that LiteRT has for integers. Received: {cause}, which is float."
         )
     for tensor, scale in ((graph.inputs[0], 1.0), (graph.outputs[0], 1 / 256)):
         if (tensor.dtype, tensor.scales, tensor.zero_points) != ("uint8", (scale,), (0,)):
