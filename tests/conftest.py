@@ -3,6 +3,9 @@
 import os
 
 import hypothesis
+import numpy as np
+import pytest
+from PIL import Image
 
 # Unless a tester chooses otherwise: a ~/.keras must not change the backend, nor a graphics card the arithmetic.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -12,3 +15,19 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # Tests never assert on time: a shared core can stall any of them.
 hypothesis.settings.register_profile("squeezekit", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("squeezekit")
+
+
+@pytest.fixture(scope="session")
+def stripes_folder(tmp_path_factory):
+    """Two classes: stripes that run across, and stripes that run down."""
+    root = tmp_path_factory.mktemp("stripes")
+    generator = np.random.default_rng(0)
+    for label, axis in (("across", 0), ("down", 1)):
+        (root / label).mkdir()
+        for index in range(40):
+            wave = np.sin(np.arange(40) * generator.uniform(0.6, 1.2) + generator.uniform(0, 6))
+            picture = np.broadcast_to(np.expand_dims(wave, 1 - axis), (40, 40))
+            noisy = 128 + 70 * picture + generator.normal(0, 20, (40, 40))
+            grey = np.clip(noisy, 0, 255).astype(np.uint8)
+            Image.fromarray(grey).convert("RGB").save(root / label / f"{index}.png")
+    return root

@@ -1,6 +1,5 @@
 """`squeezekit compress`: a recipe on a network that is trained already."""
 
-import json
 from pathlib import Path
 
 import click
@@ -8,6 +7,7 @@ import keras
 
 from squeezekit import compress, files, study, training
 from squeezekit.cli.options import command_line, training_options
+from squeezekit.cli.output import print_json
 from squeezekit.errors import FormatError
 
 __all__ = ["command"]
@@ -74,7 +74,10 @@ def command(
     more = {"model": model.name, "recipe": str(parsed), "settings": settings.to_dict()}
     run = study.describe_run(shop, command_line(), rows, more)
     files.write_json(out / "run.json", run)
-    click.echo(json.dumps(run, indent=2, ensure_ascii=False) if as_json else study.table(run))
+    if as_json:
+        print_json(run)
+    else:
+        click.echo(study.table(run))
 
 
 def names(recipe: compress.Recipe) -> set[str]:

@@ -1,6 +1,5 @@
 """`squeezekit demo`: the whole job on generated images, so that a newcomer sees it work."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import click
 
 from squeezekit import data, runtime, study, training
 from squeezekit.cli.options import command_line
+from squeezekit.cli.output import print_json
 
 __all__ = ["command"]
 
@@ -60,7 +60,7 @@ def command(out: Path, epochs: int, images: int, seed: int, fresh: bool, as_json
     prediction = runtime.load(out / "model.sqz").predict(image)
     if as_json:
         shown = {"image": str(image), "label": prediction.label, "probability": prediction.probability}
-        click.echo(json.dumps({**run, "prediction": shown}, indent=2, ensure_ascii=False))
+        print_json({**run, "prediction": shown})
         return
     click.echo(study.table(run))
     click.echo(f"\n{image}: {prediction.label} ({prediction.probability:.1%}), a {image.parent.name}")

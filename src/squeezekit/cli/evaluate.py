@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from squeezekit import runtime
-from squeezekit.cli.output import plain, print_json, progress, quiet_litert, share, table
+from squeezekit.cli.output import plain, print_json, progress, quiet_native, share, table
 
 __all__ = ["command"]
 
@@ -20,7 +20,7 @@ def command(model: Path, data: Path, as_json: bool) -> None:
 
     Unreadable images are named and do not count; more than 5 % of them are refused.
     """
-    with quiet_litert():
+    with quiet_native():
         network = runtime.load(model)
     with progress("evaluating") as bar:
         result = runtime.evaluate(network, data, progress=bar)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import click
 
 from squeezekit import __version__
-from squeezekit.cli.output import plain
+from squeezekit.cli.output import plain, quiet_native
 from squeezekit.errors import DataError, FormatError
 
 __all__ = ["cli", "main"]
@@ -57,7 +57,8 @@ class _Verbs(click.Group):
             # Before TensorFlow is imported: its chatter would drown our one line. Errors still come through.
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
             _require("tensorflow")
-        return importlib.import_module(f"squeezekit.cli.{cmd_name}").command
+        with quiet_native():
+            return importlib.import_module(f"squeezekit.cli.{cmd_name}").command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +12,12 @@ from typing import Any
 
 import click
 
-__all__ = ["plain", "print_json", "progress", "quiet_litert", "refuse_same_file", "share", "table"]
+__all__ = ["plain", "print_json", "progress", "quiet_native", "refuse_same_file", "share", "table"]
 
 Progress = Callable[[int, int], None]
+
+# What C++ libraries log that no user can act on; warnings and errors of substance look otherwise.
+_NATIVE_NOTE = re.compile(rb"INFO: |I\d{4} |I0000 |WARNING: All log messages before absl::InitializeLog")
 
 
 def plain(text: str) -> str:
@@ -86,11 +90,11 @@ def progress(label: str, *, shown: bool = True) -> Iterator[Progress | None]:
 
 
 @contextlib.contextmanager
-def quiet_litert() -> Iterator[None]:
-    """Drop what LiteRT says on opening a network ("INFO: Created ... delegate"); it has no setting for that.
+def quiet_native() -> Iterator[None]:
+    """Drop the notes of LiteRT on opening a network and of TensorFlow on being imported; no setting stops them.
 
-    It writes to the process's file descriptor 2 from C++. Whatever else is written there meanwhile is
-    kept and passed on.
+    They are written to the process's file descriptor 2 from C++ ("INFO: Created ... delegate", "I0000 ...
+    oneDNN custom operations are on"). Whatever else is written there meanwhile is kept and passed on.
     """
     try:
         stderr = os.dup(2)
@@ -109,7 +113,7 @@ def quiet_litert() -> Iterator[None]:
             os.close(stderr)
             caught.seek(0)
             for line in caught:
-                if not line.startswith(b"INFO: "):
+                if not _NATIVE_NOTE.match(line):
                     os.write(2, line)
 
 

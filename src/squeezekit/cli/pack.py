@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from squeezekit import codec, files
-from squeezekit.cli.output import print_json, progress, quiet_litert, refuse_same_file
+from squeezekit.cli.output import print_json, progress, quiet_native, refuse_same_file
 from squeezekit.errors import FormatError
 from squeezekit.runtime import Network, parse_labels
 
@@ -46,7 +46,7 @@ def _labels_for(tflite: bytes, path: Path) -> list[str]:
         labels = parse_labels(path.read_bytes())
     except FormatError as error:
         raise ValueError(f"{path}: {error}") from error
-    with quiet_litert():
+    with quiet_native():
         classes = Network(tflite).classes
     if len(labels) != classes:
         raise ValueError(f"{path}: Expected {classes} labels, one a class. Received: {len(labels)}.")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from squeezekit import runtime
-from squeezekit.cli.output import plain, print_json, progress, quiet_litert, share, table
+from squeezekit.cli.output import plain, print_json, progress, quiet_native, share, table
 from squeezekit.errors import FormatError
 
 __all__ = ["command"]
@@ -33,7 +33,7 @@ def command(
 
     An image that cannot be read is reported and passed over; the exit status is then 2.
     """
-    with quiet_litert():
+    with quiet_native():
         network = runtime.load(model)
     found: list[tuple[Path, runtime.Prediction]] = []
     problems = []

@@ -1,12 +1,12 @@
 """`squeezekit squeeze`: the whole job on the user's own images."""
 
-import json
 from pathlib import Path
 
 import click
 
 from squeezekit import compress, study, training
 from squeezekit.cli.options import command_line, training_options
+from squeezekit.cli.output import print_json
 
 __all__ = ["command"]
 
@@ -64,7 +64,7 @@ def command(
     )
     run = study.squeeze(data, out, plan, command=command_line())
     if as_json:
-        click.echo(json.dumps(run, indent=2, ensure_ascii=False))
+        print_json(run)
         return
     click.echo(study.table(run))
     click.echo(f"\n{out / 'model.sqz'}  classifies:  squeezekit predict {out / 'model.sqz'} IMAGE")

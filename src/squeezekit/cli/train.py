@@ -1,12 +1,12 @@
 """`squeezekit train`: one network from scratch."""
 
-import json
 from pathlib import Path
 
 import click
 
 from squeezekit import files, models, study, training
 from squeezekit.cli.options import command_line, training_options
+from squeezekit.cli.output import print_json
 
 __all__ = ["command"]
 
@@ -60,4 +60,7 @@ def command(
     more = {"model": name, "recipe": "", "settings": settings.to_dict()}
     run = study.describe_run(shop, command_line(), rows, more)
     files.write_json(out / "run.json", run)
-    click.echo(json.dumps(run, indent=2, ensure_ascii=False) if as_json else study.table(run))
+    if as_json:
+        print_json(run)
+    else:
+        click.echo(study.table(run))
