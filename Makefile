@@ -42,7 +42,7 @@ format: $(STAMP)  ## lay out the code as ruff does it
 
 clean:  ## remove .venv and caches; results in out/ stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist src/*.egg-info
-	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Runs again when what is to be installed changes, and only then.
 $(STAMP): pyproject.toml constraints.txt $(if $(USABLE),,anew)
