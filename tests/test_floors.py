@@ -27,6 +27,7 @@ FLOORS = {
     "export": 4,
     "study": 5,
     "cli": 6,
+    "__main__": 7,
 }
 ROOMS = {"codec", "runtime", "data", "models", "compress", "training", "export", "study", "cli"}
 
@@ -48,6 +49,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "export": {"tensorflow", "keras", "flatbuffers", "ai_edge_litert", "numpy"},
     "study": {"jinja2", "numpy", "keras"},
     "cli": {"click"},
+    "__main__": set(),
 }
 
 # The only file that may import inside a function: it loads a verb when the verb is asked for.
