@@ -75,6 +75,11 @@ def test_integers_with_labels_and_settings_of_the_run(folder, tmp_path):
     assert export.audit(tflite).float_operations == ()
 
 
+def test_the_input_is_never_replaced(folder):
+    result = call(folder / "model.keras", "-o", folder / "model.keras")
+    assert isinstance(result.exception, ValueError)
+
+
 def test_a_labels_file_wins(folder, tmp_path):
     (tmp_path / "labels.txt").write_text("\ufeffhot dog\r\nçat\n\n", "utf-8")
     result = call(folder / "model.keras", "-o", tmp_path / "m.tflite", "--labels", tmp_path / "labels.txt")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from squeezekit.cli.output import print_json, progress, refuse_same_file
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import Preprocess
 
@@ -43,10 +44,12 @@ def command(
         raise ValueError("Expected --int8 and --calibrate DATA together: integer ranges are set by images.")
     if model.suffix != ".keras":
         raise ValueError(f"Expected a .keras file. Received: {model}.")
+    _check_keras_file(model)
+    refuse_same_file(model, output)
     settings = _run_settings(model.parent / "run.json")
     names = _read_labels(labels) if labels else settings.get("labels", [])
 
-    # Imported here, not above: they bring TensorFlow, which `squeezekit --help` can do without.
+    # Imported here, not above: they bring TensorFlow, and a mistyped name is told without waiting for that.
     from squeezekit import compress, data, export
 
     # `compress` has to be imported before a network with its hooks can be loaded.
@@ -54,7 +57,8 @@ def command(
     preprocess = settings.get("preprocess") or Preprocess(*network.input_shape[1:3])
     calibration, images = None, 0
     if calibrate is not None:
-        train = data.open_dataset(calibrate).train
+        with progress("Checking images", shown=not as_json) as show:
+            train = data.open_dataset(calibrate, progress=show).train
         images = min(len(train), 100)
         calibration = export.calibration_batches(train, preprocess, images=images, seed=seed)
     versions = {name: importlib.metadata.version(name) for name in ("squeezekit", "keras")}
@@ -70,17 +74,20 @@ def command(
         "calibration_images": images,
     }
     if as_json:
-        click.echo(json.dumps(result))
+        print_json(result)
     else:
         kind = f"full-integer from {images} images" if int8 else "float32"
         click.echo(f"{output}: {result['bytes']:,} bytes, {kind}, {result['classes']} classes")
 
 
-def _load(path: Path) -> Any:
+def _check_keras_file(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"No such file: {path}")
     if not zipfile.is_zipfile(path):
         raise FormatError(f"{path}: not a .keras file, or cut short")
+
+
+def _load(path: Path) -> Any:
     import keras
 
     try:
