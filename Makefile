@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed.stamp
-ARGS ?=
+ARGS =
 
 # TensorFlow's start-up notes would bury the results.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
