@@ -53,10 +53,11 @@ def apply(
     recipe = parse(technique) if isinstance(technique, str) else Recipe(technique)
     _check_model(model.name, model)
     _check_skip(model, skip)
-    result = _clone(model, lambda name, layer: _hooked(name, layer, None, 0, skip))
+    if not len(recipe):
+        return _clone(model, _same)
     for step in recipe:
-        result = _apply_one(result, step, skip)
-    return result
+        model = _apply_one(model, step, skip)
+    return model
 
 
 def strip(model: keras.Model) -> keras.Model:
@@ -134,13 +135,13 @@ def hooked_layers(model: keras.Model) -> Iterator[tuple[str, KernelHook]]:
 def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) -> keras.Model:
     stages = [transform.stage for _, layer in hooked_layers(model) for transform in layer.transforms]
     stage = 1 + max(stages, default=-1)
-    kernels = {name: layer.effective_kernel() for name, layer in hooked_layers(model)}
     result = _clone(model, lambda name, layer: _hooked(name, layer, technique, stage, skip))
+    before = dict(leaves(model))
     fresh = 0
     for name, layer in hooked_layers(result):
         for transform in layer.transforms:
             if transform.stage == stage:
-                transform.adapt(kernels[name])
+                transform.adapt(_kernel_in_use(before[name]))
                 fresh += 1
     if not fresh:
         raise ValueError(f"Expected a layer to which {technique} applies. Received: {model.name} with none.")
@@ -158,28 +159,29 @@ Convert = Callable[[str, keras.layers.Layer], keras.layers.Layer]
 
 
 def _hooked(
-    name: str, layer: keras.layers.Layer, technique: Technique | None, stage: int, skip: Collection[str]
+    name: str, layer: keras.layers.Layer, technique: Technique, stage: int, skip: Collection[str]
 ) -> keras.layers.Layer:
-    """Return an unbuilt hooked copy of `layer` with the technique's transform, if it takes one."""
+    """Return an unbuilt copy of `layer`, with the technique's transform if it takes one."""
     if any(fnmatchcase(name, pattern) for pattern in skip):
         return _same(name, layer)
-    if type(layer) in HOOKED:
+    if isinstance(layer, KernelHook):
+        kind, config = type(layer), layer.stock_config()
+        chain = [type(item).from_config(item.get_config()) for item in layer.transforms]
+    elif type(layer) in HOOKED:
         _refuse_rewritten(name, layer)
-        return HOOKED[type(layer)].from_config(layer.get_config())
-    if not isinstance(layer, KernelHook):
+        kind, config, chain = HOOKED[type(layer)], layer.get_config(), []
+    else:
         _refuse_kernels(name, layer)
         return _same(name, layer)
-    chain = [type(item).from_config(item.get_config()) for item in layer.transforms]
-    if technique is not None:
-        shape = tuple(layer.stored_kernel.shape)
-        added = technique.transform(Kernel(name, shape, layer.channel_axes), stage=stage)
-        if added is not None:
-            # Stable: of two in one slot the later acts later.
-            chain = sorted([*chain, added], key=lambda item: item.slot)
-            # What acts before a transform that ignores its input would never be seen again.
-            first = max((i for i, item in enumerate(chain) if item.ignores_input), default=0)
-            chain = chain[first:]
-    return type(layer).from_config(layer.stock_config() | {"transforms": chain})
+    shape = tuple(layer.kernel.shape)
+    added = technique.transform(Kernel(name, shape, kind.channel_axes), stage=stage)
+    if added is None:
+        return _same(name, layer)
+    # Stable: of two in one slot the later acts later.
+    chain = sorted([*chain, added], key=lambda item: item.slot)
+    # What acts before a transform that ignores its input would never be seen again.
+    first = max((i for i, item in enumerate(chain) if item.ignores_input), default=0)
+    return kind.from_config(config | {"transforms": chain[first:]})
 
 
 def _same(name: str, layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -231,13 +233,17 @@ def _copy_state(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
         copy.kernel.assign(layer.effective_kernel() + np.float32(0))
         return
     if not isinstance(layer, KernelHook):
-        _copy_variables([layer.kernel], [copy.stored_kernel])
+        copy.stored_kernel.assign(_kernel_in_use(layer))
         return
     _copy_variables([layer.stored_kernel], [copy.stored_kernel])
     kept = {(item.stage, type(item)): item for item in copy.transforms}
     for item in layer.transforms:
         if (item.stage, type(item)) in kept:
             _copy_variables(item.variables, kept[item.stage, type(item)].variables)
+
+
+def _kernel_in_use(layer: keras.layers.Layer) -> np.ndarray:
+    return layer.effective_kernel() if isinstance(layer, KernelHook) else to_numpy(layer.kernel)
 
 
 def _copy_variables(sources: list[Any], targets: list[Any]) -> None:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from squeezekit.compress.base import Kernel, Transform, to_numpy
+from squeezekit.compress.base import Transform, to_numpy
 
 __all__ = ["HOOKED", "HookedConv2D", "HookedDense", "HookedDepthwiseConv2D", "KernelHook"]
 
@@ -150,8 +150,3 @@ HOOKED: dict[type[layers.Layer], type[KernelHook]] = {
     hooked.stock: hooked for hooked in (HookedConv2D, HookedDense, HookedDepthwiseConv2D)
 }
 """The stock classes that can be hooked; a subclass of one of these may do anything and is not among them."""
-
-
-def kernel_of(layer: KernelHook, name: str) -> Kernel:
-    """Describe the kernel of a built hooked layer to a technique."""
-    return Kernel(name, tuple(layer.stored_kernel.shape), layer.channel_axes)
