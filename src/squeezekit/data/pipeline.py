@@ -72,6 +72,10 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
 
     Returns:
         The number of whole batches.
+
+    Example:
+        >>> steps_per_epoch(Split(["a.jpg"] * 70, np.zeros(70, np.int32), np.ones(70, bool)), 32)
+        2
     """
     return len(split) // batch_size
 
@@ -112,6 +116,17 @@ def batches(
 
     Raises:
         ValueError: a number is out of range, or in training there is not one whole batch.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "red.png"
+        >>> Image.new("RGB", (40, 30), "red").save(path)
+        >>> split = Split([str(path)] * 3, np.array([0, 1, 0], np.int32), np.zeros(3, bool))
+        >>> for pixels, labels in batches(split, Preprocess(8, 8), batch_size=2):
+        ...     print(pixels.shape, labels.numpy())
+        (2, 8, 8, 3) [0 1]
+        (1, 8, 8, 3) [0]
     """
     if batch_size < 1:
         raise ValueError(f"Expected at least one image a batch. Received: batch_size={batch_size}.")

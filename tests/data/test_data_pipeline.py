@@ -1,0 +1,283 @@
+import gc
+import os
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from data_pictures import make_classes, picture
+from PIL import Image
+
+from squeezekit import imaging
+from squeezekit.data import pipeline
+from squeezekit.data.folder import Split, open_dataset
+from squeezekit.data.pipeline import Augment, batches, steps_per_epoch
+from squeezekit.preprocess import Fit, Preprocess
+
+SMALL = Preprocess(12, 12, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    """22 small JPEGs of 24 x 20."""
+    root = make_classes(tmp_path_factory.mktemp("pipeline") / "set", {"a": 11, "b": 11})
+    return open_dataset(root, test=0, validation=0).train
+
+
+def read(dataset):
+    pairs = list(dataset.as_numpy_iterator())
+    return [pixels for pixels, _ in pairs], [labels for _, labels in pairs]
+
+
+def assert_same(first, second):
+    assert len(first[0]) == len(second[0])
+    for ours, theirs in zip(first, second, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("cache_bytes", [pipeline.CACHE_BYTES, 0])
+def test_evaluation_is_in_order_and_complete(split, cache_bytes):
+    pixels, labels = read(batches(split, SMALL, batch_size=8, cache_bytes=cache_bytes))
+    assert [len(batch) for batch in pixels] == [8, 8, 6]
+    assert pixels[0].shape == (8, 12, 12, 3)
+    assert pixels[0].dtype == np.float32
+    assert labels[0].dtype == np.int32
+    np.testing.assert_array_equal(np.concatenate(labels), split.labels)
+    expected = np.stack([imaging.fit(imaging.open_rgb(path), SMALL) for path in split.paths])
+    assert np.abs(np.concatenate(pixels) - expected).max() <= 2
+
+
+def test_evaluation_repeats_by_epoch(split):
+    pixels, _ = read(batches(split, SMALL, batch_size=8, epochs=2))
+    assert [len(batch) for batch in pixels] == [8, 8, 6, 8, 8, 6]
+
+
+def test_training_gives_whole_batches_of_each_epoch(split):
+    assert steps_per_epoch(split, 8) == 2
+    stream = batches(split, SMALL, batch_size=8, training=True, epochs=3)
+    assert stream.element_spec[0].shape == (8, 12, 12, 3)
+    pixels, labels = read(stream)
+    assert len(pixels) == 6
+    assert pixels[0].min() >= 0
+    assert pixels[0].max() <= 255
+    assert labels[0].dtype == np.int32
+
+
+def test_every_epoch_is_a_permutation_of_all_images(split):
+    plain = Augment(crop=False, flip=False, brightness=0, contrast=0, saturation=0)
+    pixels, labels = read(batches(split, SMALL, batch_size=11, training=True, epochs=2, augment=plain))
+    inputs, targets = read(batches(split, SMALL, batch_size=22))
+    inputs = {image.tobytes(): label for image, label in zip(inputs[0], targets[0], strict=True)}
+    epochs = [np.concatenate(pixels[:2]), np.concatenate(pixels[2:])]
+    orders = [[image.tobytes() for image in epoch] for epoch in epochs]
+    assert set(orders[0]) == set(orders[1]) == set(inputs)
+    assert orders[0] != orders[1]
+    assert [inputs[key] for key in orders[0]] == np.concatenate(labels[:2]).tolist()
+
+
+def test_stream_is_deterministic_and_seeded(split):
+    first = read(batches(split, SMALL, batch_size=4, training=True, seed=3, epochs=2))
+    assert_same(first, read(batches(split, SMALL, batch_size=4, training=True, seed=3, epochs=2)))
+    other = read(batches(split, SMALL, batch_size=4, training=True, seed=4, epochs=2))
+    assert any((one != two).any() for one, two in zip(first[0], other[0], strict=True))
+
+
+def test_stream_does_not_depend_on_cores_or_cache(split):
+    def with_threads(count, cache_bytes):
+        options = tf.data.Options()
+        options.threading.private_threadpool_size = count
+        stream = batches(split, SMALL, batch_size=4, training=True, epochs=2, cache_bytes=cache_bytes)
+        return read(stream.with_options(options))
+
+    first = with_threads(1, 0)
+    assert_same(first, with_threads(5, 0))
+    assert_same(first, with_threads(1, pipeline.CACHE_BYTES))
+    assert_same(first, with_threads(5, pipeline.CACHE_BYTES))
+
+
+@pytest.mark.parametrize("cache_bytes", [pipeline.CACHE_BYTES, 0])
+@pytest.mark.parametrize("start", [1, 3, 4])
+def test_resumed_stream_is_the_tail_of_an_unbroken_one(split, start, cache_bytes):
+    options = {"batch_size": 4, "training": True, "seed": 7, "epochs": 4, "cache_bytes": cache_bytes}
+    pixels, labels = read(batches(split, SMALL, **options))
+    skipped = start * steps_per_epoch(split, 4)
+    assert_same(
+        (pixels[skipped:], labels[skipped:]), read(batches(split, SMALL, start_epoch=start, **options))
+    )
+
+
+def test_augmentation_reaches_every_crop_and_both_directions(tmp_path):
+    # Red counts rows, green counts columns: the first pixel tells the crop, the slope tells the flip.
+    rows, columns = np.mgrid[:8, :8].astype(np.uint8)
+    path = tmp_path / "ramp.png"
+    Image.fromarray(np.stack([rows * 20, columns * 20, rows * 0], axis=-1)).save(path)
+    one = Split([str(path)] * 8, np.zeros(8, np.int32), np.zeros(8, bool))
+    plain = Augment(brightness=0, contrast=0, saturation=0)
+    stream = batches(one, Preprocess(6, 6, 8, 8), batch_size=8, training=True, epochs=40, augment=plain)
+    pixels = np.concatenate(read(stream)[0])
+    flipped = pixels[:, 0, 0, 1] > pixels[:, 0, -1, 1]
+    left = pixels[:, :, :, 1].min(axis=(1, 2)) / 20
+    top = pixels[:, 0, 0, 0] / 20
+    found = set(zip(top.tolist(), left.tolist(), flipped.tolist(), strict=True))
+    assert found == {(y, x, turn) for y in (0, 1, 2) for x in (0, 1, 2) for turn in (False, True)}
+
+
+def test_colour_change_matches_pillow():
+    from PIL import ImageEnhance
+
+    image = Image.fromarray(
+        np.clip(picture(16, 16), 60, 190)
+    )  # far from the ends, so that nothing is clipped
+    augment = Augment(brightness=0.0, contrast=0.2, saturation=0.2)
+    draws = np.full((1, pipeline._DRAWS), 0.5, np.float32)
+    draws[0, pipeline._CONTRAST], draws[0, pipeline._SATURATION] = 1.0, 0.0
+    ours = pipeline._coloured(tf.constant(np.asarray(image)[np.newaxis]), tf.constant(draws), augment)
+    theirs = ImageEnhance.Contrast(ImageEnhance.Color(image).enhance(0.8)).enhance(1.2)
+    assert np.abs(ours.numpy()[0] - np.asarray(theirs, np.float32)).max() <= 2.0
+
+
+def test_brightness_shifts_all_alike():
+    pixels = tf.constant(np.full((1, 4, 4, 3), 100, np.uint8))
+    draws = np.full((1, pipeline._DRAWS), 1.0, np.float32)
+    lighter = pipeline._coloured(
+        pixels, tf.constant(draws), Augment(brightness=0.1, contrast=0, saturation=0)
+    )
+    np.testing.assert_allclose(lighter.numpy(), 125.5, rtol=1e-6)
+    same = pipeline._coloured(pixels, tf.constant(draws), Augment(brightness=0, contrast=0, saturation=0))
+    np.testing.assert_array_equal(same.numpy(), 100.0)
+
+
+@pytest.mark.parametrize("amount", [{"brightness": -0.1}, {"contrast": 1.5}, {"saturation": float("nan")}])
+def test_augment_refuses(amount):
+    with pytest.raises(ValueError, match=r"Expected an amount in \[0, 1\]"):
+        Augment(**amount)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 0},
+        {"batch_size": 23, "training": True},
+        {"batch_size": 4, "start_epoch": 2},
+        {"batch_size": 4, "start_epoch": -1},
+        {"batch_size": 4, "seed": -1},
+    ],
+)
+def test_batches_refuses(split, options):
+    with pytest.raises(ValueError, match="Expected"):
+        batches(split, SMALL, **options)
+
+
+def test_pictures_are_decoded_once_per_split_and_let_go_with_it(split, monkeypatch):
+    mine = Split(split.paths, split.labels, split.plain_jpeg)
+    read(batches(mine, SMALL, batch_size=4))
+    kept = pipeline._cached[mine][1]
+    read(batches(mine, Preprocess(10, 10, 16, 16), batch_size=4, training=True))
+    assert pipeline._cached[mine][1] is kept
+    read(batches(mine, Preprocess(10, 10), batch_size=4))
+    assert pipeline._cached[mine][1].shape == (22, 10, 10, 3)
+    gone = weakref.ref(mine)
+    del mine, kept
+    gc.collect()
+    assert gone() is None
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    Image.fromarray(picture(40, 40)).save(tmp_path / "x.jpg")
+    many = Split([str(tmp_path / "x.jpg")] * 3000, np.zeros(3000, np.int32), np.ones(3000, bool))
+    preprocess = Preprocess(128, 128)  # 3,000 of these are 590 MB as float32, 147 MB as uint8
+    stream = iter(batches(many, preprocess, batch_size=30, training=True, cache_bytes=0))
+    next(stream)
+    before = resident_bytes()
+    peak = before
+    for _ in stream:
+        peak = max(peak, resident_bytes())
+    assert peak - before < 100e6
+
+
+def resident_bytes():
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("needs /proc")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def as_split(paths):
+    folder = [Path(path).read_bytes() for path in paths]
+    plain = np.array([data.startswith(b"\xff\xd8") for data in folder])
+    return Split([str(path) for path in paths], np.zeros(len(paths), np.int32), plain)
+
+
+def difference(paths, preprocess):
+    """Levels between what training sees and what the runtime sees, an array."""
+    stream = batches(as_split(paths), preprocess, batch_size=32, cache_bytes=0)
+    ours = np.concatenate(read(stream)[0])
+    theirs = np.stack([imaging.fit(imaging.open_rgb(path), preprocess) for path in paths])
+    return np.abs(ours - theirs.astype(np.float32))
+
+
+@pytest.mark.parametrize("fit", Fit)
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("sides", [(110, 110), (96, 120), (31, 17)])
+def test_training_and_runtime_see_the_same_pixels(tmp_path, fit, suffix, sides):
+    paths = []
+    # Odd sides, shrinking three times and more, enlarging, the very size, slivers.
+    for number, (height, width) in enumerate(
+        [(150, 150), (333, 331), (47, 61), (110, 110), (500, 90), (1, 7), (201, 400)]
+    ):
+        paths.append(tmp_path / f"{number}{suffix}")
+        Image.fromarray(picture(height, width, number)).save(paths[-1])
+    preprocess = Preprocess(sides[0] - 10, sides[1] - 5, *sides, fit=fit)
+    apart = difference(paths, preprocess)
+    assert apart.max() <= 2
+    assert apart.mean() < 0.1
+
+
+def test_jpegs_decode_bit_for_bit_alike(tmp_path):
+    for number, options in enumerate(
+        [{}, {"quality": 30}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}]
+    ):
+        path = tmp_path / f"{number}.jpg"
+        Image.fromarray(picture(77, 101, number)).save(path, **options)
+        # No resize at all, so that only the decoders can differ.
+        assert difference([path], Preprocess(77, 101)).max() == 0
+    Image.fromarray(picture(77, 101)).convert("L").save(tmp_path / "grey.jpg")
+    assert difference([tmp_path / "grey.jpg"], Preprocess(77, 101)).max() == 0
+
+
+def real_images():
+    for root in (os.environ.get("SQUEEZEKIT_DATA"), Path(__file__).parents[3] / "shared" / "data"):
+        if root and (Path(root) / "intel" / "test").is_dir():
+            return sorted((Path(root) / "intel" / "test").glob("*/*.jpg"))[::10]
+    return []
+
+
+@pytest.mark.skipif(not real_images(), reason="needs the Intel images in SQUEEZEKIT_DATA")
+@pytest.mark.parametrize("fit", Fit)
+def test_same_pixels_on_real_photos(fit):
+    apart = difference(real_images(), Preprocess(96, 96, 110, 110, fit=fit))
+    assert apart.max() <= 2
+    assert apart.mean() < 0.1
+
+
+def test_odd_kinds_reach_the_network_as_the_runtime_sees_them(tmp_path):
+    image = Image.fromarray(picture(30, 40))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "turned.jpg", exif=turned)
+        image.convert("CMYK").save(tmp_path / name / "cmyk.jpg")
+        image.convert("L").save(tmp_path / name / "grey.jpg")
+        image.convert("P").save(tmp_path / name / "palette.png")
+        image.convert("LA").save(tmp_path / name / "alpha.png")
+        Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40) * 50).save(
+            tmp_path / name / "wide.png"
+        )
+    split = open_dataset(tmp_path, test=0, validation=0).train
+    preprocess = Preprocess(20, 20, 24, 24)
+    ours = np.concatenate(read(batches(split, preprocess, batch_size=5))[0])
+    theirs = np.stack([imaging.fit(imaging.open_rgb(path), preprocess) for path in split.paths])
+    assert np.abs(ours - theirs.astype(np.float32)).max() <= 2
