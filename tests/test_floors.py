@@ -47,7 +47,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "compress": {"keras", "numpy"},
     "training": {"keras", "numpy"},
     "export": {"tensorflow", "keras", "flatbuffers", "ai_edge_litert", "numpy"},
-    "study": {"jinja2", "numpy", "keras"},
+    "study": {"jinja2", "markupsafe", "numpy", "keras"},
     "cli": {"click"},
     "__main__": set(),
 }

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import Preprocess
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "fit", "open_rgb", "to_rgb"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "fit", "open_rgb", "picture_size", "to_rgb"]
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -83,6 +83,20 @@ def open_rgb(source: str | os.PathLike[str] | bytes) -> Image.Image:
     except Exception as error:
         reason = str(error).splitlines() or [type(error).__name__]
         raise FormatError(f"{name}: unreadable image ({reason[0]})") from error
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height in pixels, read from the header alone; an EXIF rotation is not applied.
+
+    Raises:
+        FormatError: not an image.
+        OSError: the path cannot be opened.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except Image.UnidentifiedImageError as error:
+        raise FormatError(f"{path}: unreadable image") from error
 
 
 def fit(image: Image.Image, preprocess: Preprocess) -> np.ndarray:

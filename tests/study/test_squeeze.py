@@ -104,7 +104,7 @@ def test_the_verbs_train_and_compress_make_the_same_kind_of_files(stripes_folder
         (["squeeze", "{data}", "-o", "{out}", "--size", "8"], "size"),
         (["squeeze", "{data}", "-o", "{out}", "--batch-size", "5000", "--epochs", "1"], "5000"),
         (["train", "{data}", "-o", "{out}", "--model", "vgg"], "vgg"),
-        (["compress", "{file}", "{data}", "-o", "{out}"], "not a readable Keras model"),
+        (["compress", "{file}", "{data}", "-o", "{out}"], "not a .keras file"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(stripes_folder, tmp_path, capsys, words, says):

@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import click
-import keras
 
-from squeezekit import compress, files, study, training
+from squeezekit import compress, files, models, study, training
 from squeezekit.cli.options import command_line, training_options
 from squeezekit.cli.output import print_json
-from squeezekit.errors import FormatError
 
 __all__ = ["command"]
 
@@ -40,7 +38,7 @@ def command(
     Writes OUT/model.keras (a plain model), OUT/model.tflite, OUT/model.sqz and OUT/run.json.
     """
     parsed = compress.parse(recipe)
-    model = _load(model_path)
+    model = models.load(model_path)
     height, width = model.input_shape[1:3]
     if height != width or (size and size != height):
         raise ValueError(
@@ -83,11 +81,3 @@ def command(
 def names(recipe: compress.Recipe) -> set[str]:
     """The techniques that a recipe uses, by name."""
     return {technique.name for technique in recipe}
-
-
-def _load(path: Path) -> keras.Model:
-    """A Keras model from a file; whatever Keras says of a broken one becomes one line."""
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise FormatError(f"{path}: not a readable Keras model ({str(error).splitlines()[0]})") from error

@@ -2,12 +2,13 @@
 
 import importlib.metadata
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import click
 
+# `compress` registers the classes of a network that still has its hooks.
+from squeezekit import compress, data, export, models
 from squeezekit.cli.output import print_json, progress, refuse_same_file
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import Preprocess
@@ -44,16 +45,11 @@ def command(
         raise ValueError("Expected --int8 and --calibrate DATA together: integer ranges are set by images.")
     if model.suffix != ".keras":
         raise ValueError(f"Expected a .keras file. Received: {model}.")
-    _check_keras_file(model)
     refuse_same_file(model, output)
     settings = _run_settings(model.parent / "run.json")
     names = _read_labels(labels) if labels else settings.get("labels", [])
 
-    # Imported here, not above: they bring TensorFlow, and a mistyped name is told without waiting for that.
-    from squeezekit import compress, data, export
-
-    # `compress` has to be imported before a network with its hooks can be loaded.
-    network = compress.strip(_load(model))
+    network = compress.strip(models.load(model))
     preprocess = settings.get("preprocess") or Preprocess(*network.input_shape[1:3])
     calibration, images = None, 0
     if calibrate is not None:
@@ -78,24 +74,6 @@ def command(
     else:
         kind = f"full-integer from {images} images" if int8 else "float32"
         click.echo(f"{output}: {result['bytes']:,} bytes, {kind}, {result['classes']} classes")
-
-
-def _check_keras_file(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"No such file: {path}")
-    if not zipfile.is_zipfile(path):
-        raise FormatError(f"{path}: not a .keras file, or cut short")
-
-
-def _load(path: Path) -> Any:
-    import keras
-
-    try:
-        return keras.saving.load_model(path, compile=False)
-    # Keras raises nearly anything on a file that is not its own; all of it means the same to a user.
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FormatError(f"{path}: not a network that Keras can load ({reason})") from error
 
 
 def _run_settings(path: Path) -> dict[str, Any]:

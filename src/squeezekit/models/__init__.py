@@ -3,6 +3,7 @@
 from squeezekit.models.alexnet import alexnet
 from squeezekit.models.catalogue import MODELS, build
 from squeezekit.models.folding import fold_batch_norm
+from squeezekit.models.loading import load
 from squeezekit.models.squeezenet import Bypass, Fire, squeezenet
 
-__all__ = ["MODELS", "Bypass", "Fire", "alexnet", "build", "fold_batch_norm", "squeezenet"]
+__all__ = ["MODELS", "Bypass", "Fire", "alexnet", "build", "fold_batch_norm", "load", "squeezenet"]

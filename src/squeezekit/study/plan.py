@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Callable
 
-from PIL import Image
-
 from squeezekit import compress, models
 from squeezekit.data import Dataset
+from squeezekit.imaging import picture_size
 from squeezekit.preprocess import MAX_SIDE, Preprocess
 from squeezekit.training import Settings
 
@@ -80,21 +79,16 @@ def choose_preprocess(
         dataset: its training images are looked at.
         size: side of the input in pixels; 0 takes the median short side of a sample of the training
             images, rounded down to a multiple of 16, in [32, 128].
-        sides: tells (width, height) of an image file; by default Pillow does, from the header.
+        sides: tells (width, height) of an image file; by default its header does.
 
     Returns:
         Squash to the resize size, then the centre.
     """
     if not size:
-        look = sides or _sides
+        look = sides or picture_size
         step = max(1, len(dataset.train) // 100)
         shorts = sorted(min(look(path)) for path in dataset.train.paths[::step])
         median = shorts[len(shorts) // 2]
         size = min(_LARGEST, max(_SMALLEST, median // _STEP * _STEP))
     margin = round(size * _MARGIN)
     return Preprocess(size, size, margin, margin)
-
-
-def _sides(path: str) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size

@@ -1,0 +1,82 @@
+"""The files in `zoo/` are what their records and the README say."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from squeezekit import codec, data, runtime
+from squeezekit.cli import main
+
+ROOT = Path(__file__).parents[1]
+SQZ = sorted((ROOT / "zoo").glob("*.sqz"))
+DATA = Path(os.environ.get("SQUEEZEKIT_DATA", ROOT.parent / "shared" / "data"))
+
+
+def record(path):
+    return json.loads(path.with_suffix(".run.json").read_text(encoding="utf-8"))
+
+
+def shipped_row(path):
+    return record(path)["rows"][-1]
+
+
+def test_there_is_a_zoo():
+    assert [path.name for path in SQZ] == ["intel.sqz"]
+
+
+@pytest.mark.parametrize("path", SQZ, ids=lambda path: path.stem)
+def test_a_file_is_small_whole_and_the_recorded_one(path):
+    row = shipped_row(path)
+    assert path.stat().st_size == row["file_bytes"] < 200_000
+    assert codec.unpack(path.read_bytes())[4:8] == b"TFL3"
+    assert list(runtime.load(path).labels) == record(path)["labels"]
+
+
+@pytest.mark.parametrize("path", SQZ, ids=lambda path: path.stem)
+def test_the_record_keeps_the_promise_of_the_issue(path):
+    alexnet, full, squeezed = record(path)["rows"]
+    assert full["images"] == squeezed["images"] == alexnet["images"] >= 1000
+    assert squeezed["times_smaller"] == alexnet["file_bytes"] / squeezed["file_bytes"] >= 300
+    assert squeezed["top1"] >= alexnet["top1"]
+
+
+def test_the_readme_shows_the_record():
+    script = ROOT / "benchmarks" / "readme_table.py"
+    spec = importlib.util.spec_from_file_location("readme_table", script)
+    readme_table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(readme_table)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme_table.replace_block(readme, record(ROOT / "zoo" / "intel.sqz")) == readme
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (DATA / "intel" / "test").is_dir(), reason="the Intel images are not on this machine")
+def test_evaluate_gives_the_recorded_accuracy(capsys):
+    path = ROOT / "zoo" / "intel.sqz"
+    assert main(["evaluate", str(path), str(DATA / "intel"), "--json"]) == 0
+    measured, row = json.loads(capsys.readouterr().out), shipped_row(path)
+    assert measured["images"] == row["images"]
+    # Another processor family may round an activation the other way, which moves an image or two in a thousand.
+    assert measured["top1"] == pytest.approx(row["top1"], abs=0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (DATA / "intel" / "test").is_dir(), reason="the Intel images are not on this machine")
+def test_training_and_runtime_see_the_same_pixels():
+    model = runtime.load(ROOT / "zoo" / "intel.sqz")
+    test = data.open_dataset(DATA / "intel").test
+    agreed, largest, position = 0, 0, 0
+    for pixels, _ in data.batches(test, model.preprocess, batch_size=50):
+        for trained in pixels.numpy():
+            shipped = model.pixels(test.paths[position])
+            largest = max(largest, int(np.abs(trained - shipped.astype(np.float32)).max()))
+            both = model.probabilities(np.stack([trained.astype(np.uint8), shipped]))
+            agreed += int(both[0].argmax() == both[1].argmax())
+            position += 1
+    assert position == len(test) == 1500
+    assert largest <= 2
+    assert agreed / position >= 0.995
