@@ -49,6 +49,11 @@ def test_evaluation_is_in_order_and_complete(split, cache_bytes):
     assert np.abs(np.concatenate(pixels) - expected).max() <= 2
 
 
+def test_an_empty_split_is_an_empty_stream():
+    nothing = Split([], np.zeros(0, np.int32), np.zeros(0, bool))
+    assert not list(batches(nothing, SMALL, batch_size=8))
+
+
 def test_evaluation_repeats_by_epoch(split):
     pixels, _ = read(batches(split, SMALL, batch_size=8, epochs=2))
     assert [len(batch) for batch in pixels] == [8, 8, 6, 8, 8, 6]

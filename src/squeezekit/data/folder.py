@@ -283,9 +283,11 @@ def _carve(
     """Take a share of every class by hash: (taken, left), both in the order of `files`."""
     if share == 0:
         return [], list(files)
+    by_class: list[list[_File]] = [[] for _ in class_names]
+    for file in files:
+        by_class[file.label].append(file)
     taken: set[_File] = set()
-    for label, name in enumerate(class_names):
-        members = [file for file in files if file.label == label]
+    for name, members in zip(class_names, by_class, strict=True):
         if len(members) < 2:
             raise DataError(
                 f"Class {name!r} has too few images to split off a {salt.split()[0]} part: {len(members)}"
