@@ -1,6 +1,7 @@
 """The recipe line: `"prune(0.8) | share(bits=5) | quantize(8)"`."""
 
 import ast
+import dataclasses
 
 from squeezekit.compress.base import Recipe, Technique
 from squeezekit.compress.prune import Prune
@@ -78,7 +79,7 @@ def _technique(node: ast.expr, line: str) -> Technique:
         ) from None
     if len(named) < len(call.keywords):
         raise ValueError(f"Expected every setting once. Received: {text!r}.")
-    fields = ", ".join(kind.__dataclass_fields__)  # type: ignore[attr-defined]
+    fields = ", ".join(field.name for field in dataclasses.fields(kind))  # type: ignore[arg-type]
     try:
         return kind(*positional, **named)  # type: ignore[arg-type]
     except TypeError as error:

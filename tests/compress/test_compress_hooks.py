@@ -1,0 +1,210 @@
+"""What apply and strip do to models, and which models they refuse."""
+
+import compress_nets as nets
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from squeezekit import compress
+from squeezekit.compress.hooks import HookedConv2D
+
+ALL = "prune(0.6, ramp=None, smallest=0) | share(3) | quantize(8)"
+
+
+def test_apply_changes_neither_the_model_given_nor_its_outputs_before_anything_is_compressed():
+    model = nets.fire_net()
+    before = nets.outputs(model)
+    copy = compress.apply(model, "prune(0.6)")
+    np.testing.assert_array_equal(nets.outputs(copy), before)
+    compress.finish(copy)
+    assert not np.array_equal(nets.outputs(copy), before)
+    np.testing.assert_array_equal(nets.outputs(model), before)
+    assert [layer.name for layer in copy.layers[1:]] == [layer.name for layer in model.layers[1:]]
+
+
+def test_strip_gives_stock_layers_of_the_same_names_and_is_idempotent():
+    plain = compress.strip(compress.apply(nets.fire_net(batch_norm=True), ALL))
+    for layer in (*plain.layers, *plain.get_layer("head").layers, *plain.get_layer("block").layers):
+        assert not type(layer).__module__.startswith("squeezekit")
+    np.testing.assert_array_equal(nets.outputs(compress.strip(plain)), nets.outputs(plain))
+
+
+def test_strip_ends_a_ramp_in_the_copy_only():
+    model = compress.apply(nets.tiny_net(), "prune(0.75)")
+    kernel = nets.plain_kernels(compress.strip(model))["conv"]
+    assert np.count_nonzero(kernel == 0) == 324
+    assert np.count_nonzero(model.get_layer("conv").effective_kernel() == 0) == 0
+
+
+def test_batch_norm_statistics_travel():
+    model = nets.fire_net(batch_norm=True)
+    model.get_layer("norm").moving_mean.assign(np.arange(16.0))
+    copy = compress.strip(compress.apply(model, ALL))
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(copy.get_layer("norm").moving_mean.value), np.arange(16)
+    )
+
+
+def test_a_compiled_model_with_a_loss_that_cannot_be_serialized_is_no_obstacle():
+    model = nets.tiny_net()
+    model.compile("sgd", loss=lambda truth, guess: ops.mean(guess))
+    copy = compress.apply(model, "quantize()")
+    assert model.compiled
+    assert not copy.compiled
+
+
+def test_a_shared_layer_stays_shared():
+    shared = layers.Dense(32, name="twice")
+    entry = keras.Input((32,))
+    model = keras.Model(entry, shared(shared(entry)))
+    copy = compress.apply(model, "quantize(4)")
+    assert [layer.name for layer in copy.layers].count("twice") == 1
+    x = np.random.default_rng(0).normal(size=(2, 32)).astype("float32")
+    plain = compress.strip(copy)
+    np.testing.assert_allclose(plain(x), copy(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("recipe", ["prune(0.6, ramp=None, smallest=0)", "share(3)", "quantize(4)", ALL])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_transforms_compute_in_float32_under_a_mixed_policy(recipe, policy):
+    """The kernel in a mixed layer is the float32 effective kernel, cast once."""
+    model = compress.apply(nets.fire_net(), recipe)
+    compute = policy.removeprefix("mixed_")
+    layer = model.get_layer("expand3x3")
+    exact = layer.effective_kernel()
+    seen = []
+    layer.convolution_op = lambda inputs, kernel: (
+        seen.append(kernel) or HookedConv2D.convolution_op(layer, inputs, kernel)
+    )
+    for every in model._flatten_layers():  # the transforms too: they must not care
+        every.dtype_policy = policy
+    x = np.ones((1, 8, 8, 16), "float32")
+    assert keras.backend.standardize_dtype(layer(x).dtype) == compute
+    assert keras.backend.standardize_dtype(seen[0].dtype) == compute
+    expected = ops.convert_to_numpy(ops.cast(ops.cast(exact, compute), "float32"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(ops.cast(seen[0], "float32")), expected)
+    np.testing.assert_array_equal(layer.effective_kernel(), exact)
+    for every in model._flatten_layers():
+        every.dtype_policy = "float32"
+    np.testing.assert_array_equal(layer.effective_kernel(), exact)
+
+
+def test_training_under_bfloat16_keeps_every_promise_in_float32():
+    model = compress.apply(nets.tiny_net(), "prune(0.6, smallest=0) | share(3) | quantize(8)")
+    for layer in model._flatten_layers():
+        layer.dtype_policy = "mixed_bfloat16"
+    before = model.get_layer("conv").effective_kernel()
+    nets.fit(model, how=nets.GRAPH)
+    for layer in model._flatten_layers():
+        layer.dtype_policy = "float32"
+    after = model.get_layer("conv").effective_kernel()
+    assert not np.array_equal(before, after)
+    assert compress.broken_promises(model) == []
+    np.testing.assert_allclose(nets.outputs(compress.strip(model)), nets.outputs(model), atol=1e-6)
+
+
+def test_freezing_and_thawing_leaves_the_kernel_under_a_codebook_frozen():
+    model = compress.apply(nets.tiny_net(), "share(3)")
+    model.trainable = False
+    assert model.trainable_weights == []
+    model.trainable = True
+    names = [weight.path for weight in model.trainable_weights]
+    assert "conv/kernel" not in names
+    assert sum("codebook" in name for name in names) == 2
+
+
+class Block(layers.Layer):
+    def __init__(self):
+        super().__init__(name="mine")
+        self.conv = layers.Conv2D(4, 1)
+
+    def call(self, x):
+        return self.conv(x)
+
+
+class Loud(keras.Sequential):
+    def call(self, x):
+        return 2 * super().call(x)
+
+
+class Free(keras.Model):
+    def call(self, x):
+        return x
+
+
+def wrapped(layer, shape=(6, 6, 3)):
+    entry = keras.Input(shape)
+    return keras.Model(entry, layer(entry), name="outer")
+
+
+def lora():
+    model = wrapped(layers.Dense(4, name="rank2"))
+    model.get_layer("rank2").enable_lora(2)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: wrapped(Block()), "mine of the kind Block"),
+        (lambda: wrapped(layers.SeparableConv2D(4, 1, name="apart")), "apart of the kind SeparableConv2D"),
+        (
+            lambda: wrapped(layers.TimeDistributed(layers.Dense(2), name="each")),
+            "each of the kind TimeDistributed",
+        ),
+        (
+            lambda: wrapped(Loud([keras.Input((6, 6, 3)), layers.Dense(2)], name="loud")),
+            "loud, which is of the class Loud",
+        ),
+        (lambda: Free(name="free"), "free, which is of the class Free"),
+        (lambda: keras.Sequential([layers.Dense(2)], name="early"), "early, not built"),
+        (lambda: wrapped(layers.ReLU()), "outer with none"),
+        (lora, "rank2 with LoRA"),
+    ],
+)
+def test_what_cannot_be_transformed_is_refused_by_name(make, word):
+    with pytest.raises(ValueError, match=word):
+        compress.apply(make(), "quantize()")
+
+
+def test_skip_leaves_layers_as_they_are():
+    model = nets.fire_net()
+    kernels = nets.plain_kernels(model)
+    after = nets.plain_kernels(compress.strip(compress.apply(model, ALL, skip=("conv1", "head/*"))))
+    for name, kernel in after.items():
+        assert np.array_equal(kernel, kernels[name]) == (name in ("conv1", "head/fc")), name
+    unknown = wrapped(layers.SeparableConv2D(4, 1, name="apart"))
+    with pytest.raises(ValueError, match="outer with none"):
+        compress.apply(unknown, "quantize()", skip=("apart",))
+    with pytest.raises(ValueError, match="'conv7'"):
+        compress.apply(model, ALL, skip=("conv7",))
+    with pytest.raises(ValueError, match="several names"):
+        compress.apply(model, ALL, skip="conv1")
+
+
+def test_hooked_layers_refuse_what_would_bypass_their_transforms():
+    model = compress.apply(nets.tiny_net(), "quantize()")
+    with pytest.raises(ValueError, match="strip first"):
+        model.get_layer("fc").quantize("int8")
+    with pytest.raises(ValueError, match="strip first"):
+        model.get_layer("fc").enable_lora(2)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "word"),
+    [
+        ("share(3) | quantize(8, per_channel=True)", "distinct values, 8 were promised"),
+        ("quantize(8) | quantize(5)", "off the grid of 255 values"),
+    ],
+)
+def test_a_technique_that_would_undo_an_earlier_one_is_refused(recipe, word):
+    with pytest.raises(ValueError, match=word):
+        compress.apply(nets.fire_net(), recipe)
+
+
+def test_the_empty_recipe_copies():
+    model = nets.tiny_net()
+    copy = compress.apply(model, "")
+    np.testing.assert_array_equal(nets.outputs(copy), nets.outputs(model))
+    assert copy is not model
