@@ -102,7 +102,8 @@ class Mask(Transform):
 
     def call(self, weight: Any) -> Any:
         """Return the masked kernel; `where`, not a product, because a product makes zeros negative."""
-        return ops.where(self.keep, weight, self.regrow * (weight - ops.stop_gradient(weight)))
+        keep = ops.convert_to_tensor(self.keep)  # on JAX `where` takes no variable
+        return ops.where(keep, weight, self.regrow * (weight - ops.stop_gradient(weight)))
 
     @property
     def pending(self) -> bool:
