@@ -65,8 +65,15 @@ def test_a_shared_layer_stays_shared():
     np.testing.assert_allclose(plain(x), copy(x), atol=1e-6)
 
 
-@pytest.mark.parametrize("recipe", ["prune(0.6, ramp=None, smallest=0)", "share(3)", "quantize(4)", ALL])
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    ("recipe", "policy"),
+    [
+        ("prune(0.6, ramp=None, smallest=0)", "mixed_bfloat16"),
+        ("share(3)", "mixed_bfloat16"),
+        ("quantize(4)", "mixed_bfloat16"),
+        (ALL, "mixed_float16"),
+    ],
+)
 def test_transforms_compute_in_float32_under_a_mixed_policy(recipe, policy):
     """The kernel in a mixed layer is the float32 effective kernel, cast once."""
     model = compress.apply(nets.fire_net(), recipe)
