@@ -54,13 +54,14 @@ def test_width_multiplies_channels():
     assert models.squeezenet((64, 64, 3), 5, width=0.5).get_layer("conv1").filters == 32
 
 
-def test_batch_norm_is_optional():
-    def has_norm(**options):
-        model = models.squeezenet((64, 64, 3), 5, **options)
-        return any(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
+def test_batch_norm_stands_where_it_is_asked_for():
+    def norms(where):
+        model = models.squeezenet((64, 64, 3), 5, norm=where, bypass="complex")
+        return [layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
-    assert has_norm(batch_norm=True)
-    assert not has_norm()
+    assert norms("none") == []
+    assert norms("squeeze") == [f"fire{index}_squeeze1x1_norm" for index in range(2, 10)]
+    assert len(norms("all")) == 1 + 3 * 8 + 4
 
 
 @pytest.mark.parametrize(
@@ -81,9 +82,11 @@ def test_bad_arguments_are_refused(make):
         make()
 
 
-@pytest.mark.parametrize("fire", ["standard", "separable"])
-def test_folding_batch_norm_changes_nothing_but_the_layers(fire):
-    model = models.squeezenet((64, 64, 3), 4, fire=fire, batch_norm=True, bypass="complex", width=0.25)
+@pytest.mark.parametrize(
+    ("fire", "norm"), [("standard", "all"), ("separable", "all"), ("standard", "squeeze")]
+)
+def test_folding_batch_norm_changes_nothing_but_the_layers(fire, norm):
+    model = models.squeezenet((64, 64, 3), 4, fire=fire, norm=norm, bypass="complex", width=0.25)
     generator = np.random.default_rng(1)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -11,14 +11,14 @@ __all__ = ["command_line", "training_options"]
 
 _OPTIONS = (
     click.option(
-        "--epochs", default=30, show_default=True, type=click.IntRange(1), help="Passes over the images."
+        "--epochs", default=20, show_default=True, type=click.IntRange(1), help="Passes over the images."
     ),
     click.option(
         "--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Images a step."
     ),
     click.option(
         "--learning-rate",
-        default=1.5e-3,
+        default=2e-3,
         show_default=True,
         type=click.FloatRange(0, min_open=True),
         help="Peak of the schedule; AlexNet's is capped at 0.0005.",

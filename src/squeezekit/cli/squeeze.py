@@ -14,13 +14,13 @@ __all__ = ["command"]
 @click.command()
 @click.argument("data")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
-@click.option("--model", default="squeezenet-1.1", show_default=True, help="Network to squeeze.")
+@click.option("--model", default="squeezenet-1.1-bypass", show_default=True, help="Network to squeeze.")
 @click.option("--recipe", default=study.DEFAULT_RECIPE, show_default=True, help="Techniques, in order.")
 @click.option(
     "--compress-epochs",
     default=0,
     type=click.IntRange(0),
-    help="Epochs of each technique; a fifth of --epochs.",
+    help="Epochs of each technique; three tenths of --epochs.",
 )
 @click.option(
     "--no-baseline", is_flag=True, help="Do not train AlexNet for comparison; saves over half of the time."

@@ -25,14 +25,20 @@ __all__ = ["command"]
 @click.option(
     "--width", default=1.0, show_default=True, type=click.FloatRange(0, 4, min_open=True), help="Multiplier."
 )
-@click.option("--batch-norm", is_flag=True, help="Normalise after each convolution; folded away at the end.")
+@click.option(
+    "--norm",
+    default="squeeze",
+    show_default=True,
+    type=click.Choice([norm.value for norm in models.Norm]),
+    help="Where a SqueezeNet has BatchNorm while it trains; folded away at the end.",
+)
 @training_options
 def command(
     data: str,
     out: Path,
     name: str,
     width: float,
-    batch_norm: bool,
+    norm: str,
     epochs: int,
     batch_size: int,
     learning_rate: float,
@@ -52,7 +58,8 @@ def command(
         seed=seed,
     )
     shop = study.open_workshop(data, out, size=size, seed=seed)
-    model = shop.train(name, settings, width=width, batch_norm=batch_norm)
+    options = {"norm": norm} if name.startswith("squeezenet") else {}
+    model = shop.train(name, settings, width=width, **options)
     with files.replacing(out / "model.keras") as temporary:
         model.save(temporary)
     path = shop.export(model, out / "model.tflite")

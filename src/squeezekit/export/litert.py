@@ -186,7 +186,7 @@ def _convert(model: keras.Model, images: list[np.ndarray] | None, *, per_channel
 
     module = tf.Module()
     signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name="image")
-    module.classify = tf.function(classify, input_signature=[signature])
+    module.classify = tf.function(classify, input_signature=[signature], autograph=False)
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [module.classify.get_concrete_function()], module
     )

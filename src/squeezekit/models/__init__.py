@@ -4,6 +4,6 @@ from squeezekit.models.alexnet import alexnet
 from squeezekit.models.catalogue import MODELS, build
 from squeezekit.models.folding import fold_batch_norm
 from squeezekit.models.loading import load
-from squeezekit.models.squeezenet import Bypass, Fire, squeezenet
+from squeezekit.models.squeezenet import Bypass, Fire, Norm, squeezenet
 
-__all__ = ["MODELS", "Bypass", "Fire", "alexnet", "build", "fold_batch_norm", "load", "squeezenet"]
+__all__ = ["MODELS", "Bypass", "Fire", "Norm", "alexnet", "build", "fold_batch_norm", "load", "squeezenet"]

@@ -29,7 +29,7 @@ def build(name: str, input_shape: tuple[int, int, int], classes: int, **options:
         name: one of `MODELS`.
         input_shape: (height, width, 3) in pixels.
         classes: number of classes.
-        **options: what the network's own function takes (`width`, `dropout`, `batch_norm`, ...).
+        **options: what the network's own function takes (`width`, `dropout`, ...).
 
     Returns:
         An untrained model.

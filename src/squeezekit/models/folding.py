@@ -26,7 +26,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     Example:
         >>> from squeezekit.models import squeezenet
-        >>> model = squeezenet((64, 64, 3), 4, batch_norm=True)
+        >>> model = squeezenet((64, 64, 3), 4, norm="squeeze")
         >>> folded = fold_batch_norm(model)
         >>> any(isinstance(layer, layers.BatchNormalization) for layer in folded.layers)
         False

@@ -11,7 +11,7 @@ from keras import layers
 
 from squeezekit.models import blocks
 
-__all__ = ["Bypass", "Fire", "squeezenet"]
+__all__ = ["Bypass", "Fire", "Norm", "squeezenet"]
 
 
 class Fire(enum.Enum):
@@ -35,6 +35,19 @@ class Bypass(enum.Enum):
     """Identity where it fits, a 1x1 convolution around the others."""
 
 
+class Norm(enum.Enum):
+    """Where BatchNorm stands while the network trains; `fold_batch_norm` takes it out again."""
+
+    NONE = "none"
+    """Nowhere, as published."""
+
+    SQUEEZE = "squeeze"
+    """Behind the squeeze convolutions, the narrowest of all: most of the gain at a fifth of the cost."""
+
+    ALL = "all"
+    """Behind every convolution. Halves the speed of training on a CPU."""
+
+
 # (squeeze channels, channels of each expand branch) of fire2 to fire9; the same in both versions.
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 
@@ -49,7 +62,7 @@ def squeezenet(
     version: str = "1.1",
     fire: Fire | str = Fire.STANDARD,
     bypass: Bypass | str = Bypass.NONE,
-    batch_norm: bool = False,
+    norm: Norm | str = Norm.NONE,
     width: float = 1.0,
     dropout: float = 0.5,
 ) -> keras.Model:
@@ -64,8 +77,8 @@ def squeezenet(
         version: "1.0" or "1.1".
         fire: `Fire.STANDARD` or `Fire.SEPARABLE` (or their names).
         bypass: `Bypass.NONE`, `SIMPLE` or `COMPLEX` (or their names).
-        batch_norm: normalise after each convolution. It halves the speed of training on a CPU and He's
-            initialisation trains without it; use it for large learning rates or deep variants.
+        norm: `Norm.NONE`, `SQUEEZE` or `ALL` (or their names). The network trains without, but from scratch on
+            some thousand images `SQUEEZE` is there in a quarter of the epochs.
         width: multiplies every number of channels, in (0, 4].
         dropout: rate before the classifier, in [0, 1). On a few thousand images 0.2 is plenty.
 
@@ -82,7 +95,7 @@ def squeezenet(
     blocks.check_classes(classes)
     if version not in _VERSIONS:
         raise ValueError(f"Expected a version in {sorted(_VERSIONS)}. Received: version={version!r}.")
-    fire, bypass = Fire(fire), Bypass(bypass)
+    fire, bypass, norm = Fire(fire), Bypass(bypass), Norm(norm)
     filters, size, pooled = _VERSIONS[version]
     smallest = 32 if version == "1.1" else 40
     if min(input_shape[:2]) < smallest:
@@ -97,7 +110,7 @@ def squeezenet(
         size,
         strides=2 if min(input_shape[:2]) >= 64 else 1,
         padding="valid",
-        batch_norm=batch_norm,
+        batch_norm=norm is Norm.ALL,
         name="conv1",
     )
     x = layers.MaxPooling2D(3, 2, name="pool1")(x)
@@ -108,7 +121,7 @@ def squeezenet(
             blocks.scaled_width(expand, width),
             fire=fire,
             bypass=bypass,
-            batch_norm=batch_norm,
+            norm=norm,
             name=f"fire{index}",
         )
         if index in pooled:
@@ -129,28 +142,29 @@ def _bypassed_fire(
     *,
     fire: Fire,
     bypass: Bypass,
-    batch_norm: bool,
+    norm: Norm,
     name: str,
 ) -> keras.KerasTensor:
     """A fire module and what goes around it: (b, h, w, c) -> (b, h, w, 2 * expand)."""
-    y = _fire(x, squeeze, expand, fire=fire, batch_norm=batch_norm, name=name)
+    y = _fire(x, squeeze, expand, fire=fire, norm=norm, name=name)
     if bypass is Bypass.NONE:
         return y
     if x.shape[-1] != y.shape[-1]:
         if bypass is Bypass.SIMPLE:
             return y
         x = blocks.convolution(
-            x, y.shape[-1], 1, batch_norm=batch_norm, activation=False, name=f"{name}_bypass1x1"
+            x, y.shape[-1], 1, batch_norm=norm is Norm.ALL, activation=False, name=f"{name}_bypass1x1"
         )
     return layers.Add(name=f"{name}_bypass")([x, y])
 
 
 def _fire(
-    x: keras.KerasTensor, squeeze: int, expand: int, *, fire: Fire, batch_norm: bool, name: str
+    x: keras.KerasTensor, squeeze: int, expand: int, *, fire: Fire, norm: Norm, name: str
 ) -> keras.KerasTensor:
     """Squeeze to few channels, expand by 1x1 and 3x3 side by side, concatenate (SqueezeNet, section 3.2)."""
-    x = blocks.convolution(x, squeeze, 1, batch_norm=batch_norm, name=f"{name}_squeeze1x1")
-    ones = blocks.convolution(x, expand, 1, batch_norm=batch_norm, name=f"{name}_expand1x1")
+    everywhere = norm is Norm.ALL
+    x = blocks.convolution(x, squeeze, 1, batch_norm=norm is not Norm.NONE, name=f"{name}_squeeze1x1")
+    ones = blocks.convolution(x, expand, 1, batch_norm=everywhere, name=f"{name}_expand1x1")
     if fire is Fire.SEPARABLE:
         x = layers.DepthwiseConv2D(
             3,
@@ -160,5 +174,5 @@ def _fire(
             name=f"{name}_expand3x3_depthwise",
         )(x)
     size = 1 if fire is Fire.SEPARABLE else 3
-    threes = blocks.convolution(x, expand, size, batch_norm=batch_norm, name=f"{name}_expand3x3")
+    threes = blocks.convolution(x, expand, size, batch_norm=everywhere, name=f"{name}_expand3x3")
     return layers.Concatenate(name=f"{name}_concat")([ones, threes])

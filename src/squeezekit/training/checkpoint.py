@@ -81,7 +81,8 @@ class Checkpoint:
             FormatError: the file is damaged or no checkpoint.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # Opened here, because NumPy leaves a file that it opened open when it is damaged.
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 head = json.loads(stored["head"].tobytes())
                 values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
             return cls(head["identity"], head["epoch"], head["curves"], values)

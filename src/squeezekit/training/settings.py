@@ -57,9 +57,9 @@ class Settings:
         'adamw'
     """
 
-    epochs: int = 30
+    epochs: int = 20
     batch_size: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     optimizer: Optimizer = Optimizer.ADAMW
     weight_decay: float = 0.01
     warmup_steps: int = 150
