@@ -53,7 +53,7 @@ def command(out: Path, epochs: int, images: int, seed: int, fresh: bool, as_json
         seed=seed,
         progress=lambda done, total: progress.update("drawing shapes", done, total),
     )
-    settings = training.Settings(epochs=epochs, batch_size=32, learning_rate=2e-3, seed=seed)
+    settings = training.Settings(epochs=epochs, learning_rate=2e-3, seed=seed)
     plan = study.Plan(settings=settings, compress_epochs=_COMPRESS_EPOCHS)
     run = study.squeeze(out / "shapes", out, plan, command=command_line(), progress=progress)
     image = sorted((out / "shapes" / "test").glob("*/*"))[0]

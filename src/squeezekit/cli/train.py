@@ -30,7 +30,7 @@ __all__ = ["command"]
     default="squeeze",
     show_default=True,
     type=click.Choice([norm.value for norm in models.Norm]),
-    help="Where a SqueezeNet has BatchNorm while it trains; folded away at the end.",
+    help="Where a SqueezeNet has BatchNorm; exports fold it away.",
 )
 @training_options
 def command(

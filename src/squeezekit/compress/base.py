@@ -129,6 +129,13 @@ class Technique(abc.ABC):
 
     name: ClassVar[str]
 
+    survives_folding: ClassVar[bool] = False
+    """True if its promise outlives the scaling of whole channels, which folding a BatchNorm does."""
+
+    def settled(self) -> "Technique":
+        """Return the technique without its schedule: on a kernel that keeps its promise it changes nothing."""
+        return self
+
     @abc.abstractmethod
     def transform(self, kernel: Kernel, *, stage: int = 0) -> Transform | None:
         """Return an unbuilt transform for this kernel, or None to leave the kernel as it is."""

@@ -179,6 +179,7 @@ class Prune(Technique):
     """
 
     name: ClassVar[str] = "prune"
+    survives_folding: ClassVar[bool] = True
 
     sparsity: float
     ramp: tuple[float, float] | None = (0.0, 0.5)
@@ -202,6 +203,10 @@ class Prune(Technique):
         if not self.ramp[0] < self.ramp[1]:
             raise ValueError(f"Expected a ramp that starts before it ends. Received: ramp={self.ramp!r}.")
         object.__setattr__(self, "ramp", tuple(self.ramp))
+
+    def settled(self) -> "Prune":
+        """Return the same without a ramp: the zeros of a pruned kernel are its smallest weights."""
+        return dataclasses.replace(self, ramp=None)
 
     def transform(self, kernel: Kernel, *, stage: int = 0) -> Mask | None:
         """Return the mask for one kernel, or None if it is too small to prune."""

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 import squeezekit
-from squeezekit import codec, export, files
+from squeezekit import codec, export, files, models
 from squeezekit.data import Dataset, open_dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.study.measure import measure_file
@@ -57,7 +57,7 @@ class Workshop:
         return self.out / "work"
 
     def train(self, name: str, settings: Settings, **options: Any) -> keras.Model:
-        """Train a network of the catalogue, or load it when an earlier run has done so."""
+        """Train a network of the catalogue, or load it when an earlier run has done so; BatchNorm is in it."""
         model, history = train_network(
             name,
             self.dataset,
@@ -88,7 +88,7 @@ class Workshop:
             export.calibration_batches(self.dataset.train, self.preprocess, seed=self.seed) if int8 else None
         )
         export.litert(
-            model,
+            models.fold_batch_norm(model),
             path,
             calibration=calibration,
             labels=self.dataset.class_names,
@@ -114,7 +114,12 @@ class Workshop:
     def measure(self, path: Path, name: str, network: str, plain: keras.Model) -> dict[str, Any]:
         """One row of the table, from the file that ships."""
         return measure_file(
-            path, self.dataset, name=name, network=network, plain=plain, progress=self.progress
+            path,
+            self.dataset,
+            name=name,
+            network=network,
+            plain=models.fold_batch_norm(plain),
+            progress=self.progress,
         )
 
 

@@ -61,7 +61,7 @@ def train_network(
         **options: for `models.build` (`width`, `norm`, `dropout`).
 
     Returns:
-        The trained model, BatchNorm folded, and its history.
+        The trained model and its history.
 
     Raises:
         ValueError: an unknown name or option, or the folder holds another training's checkpoint.
@@ -81,4 +81,4 @@ def train_network(
         progress=progress,
         identity={"model": name, "options": options},
     )
-    return models.fold_batch_norm(model), history
+    return model, history

@@ -2,12 +2,13 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from squeezekit import compress
+from squeezekit import compress, models
 from squeezekit.data import Dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.fitting import History, fit
@@ -42,6 +43,7 @@ def compress_in_stages(
 ) -> tuple[keras.Model, list[Stage]]:
     """Run a recipe on a trained network and strip the result.
 
+    BatchNorm works as long as techniques survive its folding (`Technique.survives_folding`), then it is folded.
     Called again after a kill, finished stages are loaded and the interrupted one goes on from its last epoch.
 
     Args:
@@ -54,7 +56,7 @@ def compress_in_stages(
         progress: where to show how far it is.
 
     Returns:
-        A plain Keras model with the squeezed weights, and what each stage did.
+        A plain Keras model with the squeezed weights and no BatchNorm to fold, and what each stage did.
 
     Raises:
         ValueError: a technique cannot be applied, or the folder holds another training's checkpoints.
@@ -62,7 +64,11 @@ def compress_in_stages(
     digest = _weights_digest(model)
     stages = []
     squeezed, line = model, ""
+    folded = False
     for index, technique in enumerate(recipe, start=1):
+        if not technique.survives_folding and not folded:
+            squeezed = _fold(squeezed, recipe.techniques[: index - 1])
+            folded = True
         line = f"{line} | {technique}" if line else str(technique)
         squeezed = compress.apply(squeezed, technique)
         history = fit(
@@ -77,7 +83,20 @@ def compress_in_stages(
             identity={"recipe": line, "start": digest},
         )
         stages.append(Stage(line, history))
-    return compress.strip(squeezed), stages
+    plain = compress.strip(squeezed)
+    return models.fold_batch_norm(plain), stages
+
+
+def _fold(model: keras.Model, earlier: Sequence[compress.Technique]) -> keras.Model:
+    """Fold BatchNorm and put the techniques that survive it back in force.
+
+    Pruning wants BatchNorm: without it the signal of a deep network dies with its weights, layer by layer,
+    and retraining starts from noise. Codebooks and grids want it folded: they are made of what ships.
+    """
+    plain = models.fold_batch_norm(compress.strip(model))
+    for technique in earlier:
+        plain = compress.apply(plain, technique.settled())
+    return plain
 
 
 def _weights_digest(model: keras.Model) -> str:
