@@ -89,3 +89,10 @@ def test_the_error_names_the_file_that_was_asked_for():
     with pytest.raises(OSError, match=r"a\.txt") as caught:
         files.write_text("/proc/self/a.txt", "x")
     assert caught.value.filename == "/proc/self/a.txt"
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    for name in (".net.ab12cd.npz", ".net.x.npz", "net.npz", ".other.ab.npz", ".net.ab.json"):
+        (tmp_path / name).write_bytes(b"x")
+    files.remove_leftovers(tmp_path / "net.npz")
+    assert {path.name for path in tmp_path.iterdir()} == {"net.npz", ".other.ab.npz", ".net.ab.json"}

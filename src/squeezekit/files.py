@@ -1,6 +1,7 @@
 """Files that are either whole or not there: write to a temporary name, then rename."""
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["replacing", "write_bytes", "write_json", "write_text"]
+__all__ = ["remove_leftovers", "replacing", "write_bytes", "write_json", "write_text"]
 
 
 @contextlib.contextmanager
@@ -42,10 +43,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target.parent.exists() and not target.parent.is_dir():
         raise NotADirectoryError(f"Expected a folder, received a file: {target.parent}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Cut, so that a name as long as the file system allows leaves room for mkstemp's letters.
-    prefix = f".{target.stem[:32]}."
     try:
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=target.suffix, dir=target.parent)
     except OSError as error:
         # With the name that the caller knows instead of the temporary one.
         raise OSError(error.errno, error.strerror, str(target)) from error
@@ -62,6 +61,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Delete the temporary files that killed writers of `path` left beside it.
+
+    Only for a file that no other process may be writing now.
+
+    Args:
+        path: what was given to `replacing`.
+    """
+    target = Path(path)
+    for leftover in target.parent.glob(f"{glob.escape(_prefix(target))}*{glob.escape(target.suffix)}"):
+        leftover.unlink(missing_ok=True)
+
+
+def _prefix(target: Path) -> str:
+    # Cut, so that a name as long as the file system allows leaves room for mkstemp's letters.
+    return f".{target.stem[:32]}."
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -11,9 +11,7 @@ from squeezekit.cli import main
 from squeezekit.data import open_dataset
 from squeezekit.errors import DataError
 
-PLAN = study.Plan(
-    settings=training.Settings(epochs=8, batch_size=16, learning_rate=3e-3), compress_epochs=1, size=32
-)
+PLAN = study.Plan(settings=training.Settings(epochs=12, batch_size=8), compress_epochs=5, size=32)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +71,7 @@ def test_a_second_call_trains_nothing_and_writes_the_same_file(finished, stripes
 
 def test_without_a_baseline_the_float_network_is_the_reference(finished, stripes_folder):
     run, out = finished
-    plan = study.Plan(settings=PLAN.settings, compress_epochs=1, size=32, baseline=False)
+    plan = study.Plan(settings=PLAN.settings, compress_epochs=5, size=32, baseline=False)
     alone = study.squeeze(stripes_folder, out, plan)
     assert [row["file"] for row in alone["rows"]] == ["squeezenet.tflite", "model.sqz"]
     assert alone["reference"] == run["rows"][1]["name"]

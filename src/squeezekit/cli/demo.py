@@ -37,26 +37,27 @@ _COMPRESS_EPOCHS = 2
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of the whole demo."
 )
-@click.option("--fresh", is_flag=True, help="Delete what an earlier demo left in OUT first.")
+@click.option("--fresh", is_flag=True, help="Train anew instead of going on from OUT.")
 @click.option("--json", "as_json", is_flag=True, help="Print run.json instead of the table.")
 def command(out: Path, epochs: int, images: int, seed: int, fresh: bool, as_json: bool) -> None:
     """Draw a small set of shapes, squeeze a network for it, classify one of its images."""
     if fresh:
-        for name in ("work", "shapes"):
-            shutil.rmtree(out / name, ignore_errors=True)
+        shutil.rmtree(out / "work", ignore_errors=True)
+    # Named by what determines them, so that another demo in the same folder draws its own.
+    shapes = out / f"shapes-{images}-{seed}"
     progress = training.Progress()
     data.write_shapes(
-        out / "shapes",
+        shapes,
         per_class_train=images,
         per_class_test=min(_TEST_IMAGES, images),
         size=_SIDE,
         seed=seed,
         progress=lambda done, total: progress.update("drawing shapes", done, total),
     )
-    settings = training.Settings(epochs=epochs, learning_rate=2e-3, seed=seed)
+    settings = training.Settings(epochs=epochs, seed=seed)
     plan = study.Plan(settings=settings, compress_epochs=_COMPRESS_EPOCHS)
-    run = study.squeeze(out / "shapes", out, plan, command=command_line(), progress=progress)
-    image = sorted((out / "shapes" / "test").glob("*/*"))[0]
+    run = study.squeeze(shapes, out, plan, command=command_line(), progress=progress)
+    image = sorted((shapes / "test").glob("*/*"))[0]
     prediction = runtime.load(out / "model.sqz").predict(image)
     if as_json:
         shown = {"image": str(image), "label": prediction.label, "probability": prediction.probability}

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from squeezekit import compress
+from squeezekit import compress, files
 from squeezekit.data import Dataset, Split, batches, steps_per_epoch
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.checkpoint import Checkpoint
@@ -182,6 +182,7 @@ def _resume(
     model: keras.Model, path: Path, identity: Mapping[str, Any]
 ) -> tuple[int, list[dict[str, float]]]:
     """Restore the model from its checkpoint when there is one: epochs done, and their curves."""
+    files.remove_leftovers(path)
     if not path.exists():
         return 0, []
     checkpoint = Checkpoint.load(path)
