@@ -100,7 +100,6 @@ def test_the_verbs_train_and_compress_make_the_same_kind_of_files(stripes_folder
         (["squeeze", "{data}", "-o", "{out}", "--recipe", "melt(3)"], "melt"),
         (["squeeze", "{data}", "-o", "{out}", "--model", "vgg"], "vgg"),
         (["squeeze", "{data}", "-o", "{out}", "--size", "8"], "size"),
-        (["squeeze", "{data}", "-o", "{out}", "--batch-size", "5000", "--epochs", "1"], "5000"),
         (["train", "{data}", "-o", "{out}", "--model", "vgg"], "vgg"),
         (["compress", "{file}", "{data}", "-o", "{out}"], "not a .keras file"),
     ],

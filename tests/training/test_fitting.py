@@ -97,9 +97,19 @@ def test_a_damaged_checkpoint_is_named(stripes, small, tmp_path, damage):
         train(stripes, small, tmp_path, settings)
 
 
-def test_too_few_images_for_a_batch(stripes, small, tmp_path):
-    with pytest.raises(ValueError, match="at least one batch of 500"):
-        train(stripes, small, tmp_path, dataclasses.replace(SETTINGS, batch_size=500))
+@pytest.mark.parametrize(
+    ("images", "batch_size", "epochs"),
+    [(7867, 64, 20), (1440, 64, 69), (300, 18, 94), (40, 8, 300), (5, 5, 1500)],
+)
+def test_small_sets_get_smaller_batches_and_enough_steps(images, batch_size, epochs):
+    settings = training.Settings().for_images(images)
+    assert (settings.batch_size, settings.epochs) == (batch_size, epochs)
+    assert images // batch_size * epochs >= 1500
+
+
+def test_what_the_user_chose_is_kept_but_for_a_batch_of_more_than_all_images():
+    settings = training.Settings(epochs=3, batch_size=500).for_images(64)
+    assert (settings.epochs, settings.batch_size) == (3, 64)
 
 
 def test_logs_for_tensorboard_are_written(stripes, small, tmp_path):
@@ -134,8 +144,8 @@ def test_both_optimizers_train(stripes, small, tmp_path, optimizer):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"epochs": 0},
-        {"batch_size": 0},
+        {"epochs": -1},
+        {"batch_size": -1},
         {"learning_rate": 0},
         {"weight_decay": -1},
         {"label_smoothing": 1},

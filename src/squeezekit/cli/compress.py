@@ -35,6 +35,8 @@ def command(
 ) -> None:
     """Squeeze MODEL.keras with a recipe, retraining on the folder DATA with --epochs for each technique.
 
+    Retraining takes half of --learning-rate and, unless told, three tenths of the epochs from scratch.
+
     Writes OUT/model.keras (a plain model), OUT/model.tflite, OUT/model.sqz and OUT/run.json.
     """
     parsed = compress.parse(recipe)
@@ -45,7 +47,6 @@ def command(
             f"Expected a model with a square input of the --size given. Received: {height}x{width}."
         )
     settings = training.Settings(
-        epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         optimizer=training.Optimizer(optimizer),
@@ -58,6 +59,7 @@ def command(
             f"Expected a model of the {len(shop.dataset.class_names)} classes in {data}. "
             f"Received: {model_path} with {model.output_shape[-1]}."
         )
+    settings = settings.for_images(len(shop.dataset.train)).for_retraining(epochs)
     before = shop.export(model, out / "before.tflite")
     rows = [shop.measure(before, "before", model.name, model)]
     squeezed, stages = training.compress_in_stages(

@@ -11,10 +11,16 @@ __all__ = ["command_line", "training_options"]
 
 _OPTIONS = (
     click.option(
-        "--epochs", default=20, show_default=True, type=click.IntRange(1), help="Passes over the images."
+        "--epochs",
+        default=0,
+        type=click.IntRange(0),
+        help="Passes over the images; by default 20, and more when they are few.",
     ),
     click.option(
-        "--batch-size", default=64, show_default=True, type=click.IntRange(1), help="Images a step."
+        "--batch-size",
+        default=0,
+        type=click.IntRange(0),
+        help="Images a step; by default 64, and fewer when there are few.",
     ),
     click.option(
         "--learning-rate",

@@ -58,6 +58,7 @@ def command(
         seed=seed,
     )
     shop = study.open_workshop(data, out, size=size, seed=seed)
+    settings = settings.for_images(len(shop.dataset.train))
     options = {"norm": norm} if name.startswith("squeezenet") else {}
     model = shop.train(name, settings, width=width, **options)
     with files.replacing(out / "model.keras") as temporary:

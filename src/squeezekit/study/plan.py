@@ -13,10 +13,6 @@ __all__ = ["DEFAULT_RECIPE", "Plan", "choose_preprocess"]
 
 DEFAULT_RECIPE = "prune(0.8) | share(bits=5) | quantize(8)"
 
-# Each stage starts from a trained network: fewer epochs at a lower rate, or it forgets what it knows.
-_COMPRESS_EPOCHS_SHARE = 0.3
-_COMPRESS_RATE_SHARE = 0.5
-
 # Sizes that `choose_preprocess` gives: the smallest that keeps two rows of features, and where a Pi is still quick.
 _SMALLEST, _LARGEST, _STEP = 32, 128, 16
 # Room for random crops: the resize is this much larger than the input.
@@ -62,12 +58,14 @@ class Plan:
                 f"Expected compress_epochs >= 0. Received: compress_epochs={self.compress_epochs}."
             )
 
+    def for_images(self, images: int) -> "Plan":
+        """The plan with its settings filled in for a number of training images."""
+        return dataclasses.replace(self, settings=self.settings.for_images(images))
+
     @property
     def compress_settings(self) -> Settings:
         """The settings of each stage of the recipe."""
-        epochs = self.compress_epochs or max(1, round(self.settings.epochs * _COMPRESS_EPOCHS_SHARE))
-        rate = self.settings.learning_rate * _COMPRESS_RATE_SHARE
-        return dataclasses.replace(self.settings, epochs=epochs, learning_rate=rate)
+        return self.settings.for_retraining(self.compress_epochs)
 
 
 def choose_preprocess(

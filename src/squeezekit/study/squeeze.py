@@ -198,6 +198,7 @@ def squeeze(
         seed=plan.settings.seed,
         progress=progress,
     )
+    plan = plan.for_images(len(shop.dataset.train))
     title = plan.model.replace("squeezenet", "SqueezeNet")
     model = shop.train(plan.model, plan.settings)
     path = shop.export(model, shop.out / "squeezenet.tflite")

@@ -94,15 +94,11 @@ def fit(
         The curves of all epochs, those before a resume included.
 
     Raises:
-        ValueError: fewer training images than one batch, or the folder's checkpoint is of another training.
+        ValueError: the folder's checkpoint is of another training.
         FormatError: the checkpoint is damaged.
     """
+    settings = settings.for_images(len(dataset.train))
     steps = steps_per_epoch(dataset.train, settings.batch_size)
-    if not steps:
-        raise ValueError(
-            f"Expected at least one batch of {settings.batch_size} training images. "
-            f"Received: {len(dataset.train)} images."
-        )
     who = {
         "settings": settings.to_dict(),
         "data": dataset.fingerprint,

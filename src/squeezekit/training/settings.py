@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import math
 from typing import Any
 
 import keras
@@ -9,6 +10,14 @@ import keras
 from squeezekit.data import Augment
 
 __all__ = ["Optimizer", "Precision", "Settings"]
+
+
+# What `for_images` chooses.
+_EPOCHS, _STEPS = 20, 1500
+_BATCH_SIZE, _SMALLEST_BATCH = 64, 8
+
+# What `for_retraining` takes of a training from scratch.
+_RETRAINING_EPOCHS, _RETRAINING_RATE = 0.3, 0.5
 
 
 class Optimizer(enum.Enum):
@@ -37,8 +46,8 @@ class Settings:
     cosine decay, label smoothing (Szegedy et al. 2016, section 7), He initialisation, mild augmentation.
 
     Args:
-        epochs: passes over the training images, at least 1.
-        batch_size: images a step, at least 1.
+        epochs: passes over the training images; 0 lets `for_images` choose.
+        batch_size: images a step; 0 lets `for_images` choose.
         learning_rate: its peak, after the warm-up; over 0.
         optimizer: `Optimizer.ADAMW` or `SGD`.
         weight_decay: decoupled decay of kernels (not of biases, norms and codebooks); at least 0.
@@ -57,8 +66,8 @@ class Settings:
         'adamw'
     """
 
-    epochs: int = 20
-    batch_size: int = 64
+    epochs: int = 0
+    batch_size: int = 0
     learning_rate: float = 2e-3
     optimizer: Optimizer = Optimizer.ADAMW
     weight_decay: float = 0.01
@@ -71,8 +80,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         checks = {
-            "epochs": self.epochs >= 1,
-            "batch_size": self.batch_size >= 1,
+            "epochs": self.epochs >= 0,
+            "batch_size": self.batch_size >= 0,
             "learning_rate": self.learning_rate > 0,
             "weight_decay": self.weight_decay >= 0,
             "warmup_steps": self.warmup_steps >= 0,
@@ -84,6 +93,41 @@ class Settings:
                 raise ValueError(
                     f"Expected settings within their range. Received: {name}={getattr(self, name)}."
                 )
+
+    def for_images(self, images: int) -> "Settings":
+        """Fill in what was left to the number of training images, and cut the batch to it.
+
+        Some thousand images take 20 epochs of batches of 64. Fewer take smaller batches, and as many epochs as
+        make 1,500 steps: a network that starts from noise needs steps, however few images there are.
+
+        Args:
+            images: number of training images, at least 1.
+
+        Example:
+            >>> settings = Settings().for_images(100)
+            >>> settings.batch_size, settings.epochs
+            (8, 125)
+        """
+        batch_size = self.batch_size or min(_BATCH_SIZE, max(_SMALLEST_BATCH, images // 16))
+        batch_size = min(batch_size, images)
+        epochs = self.epochs or max(_EPOCHS, math.ceil(_STEPS / (images // batch_size)))
+        return dataclasses.replace(self, batch_size=batch_size, epochs=epochs)
+
+    def for_retraining(self, epochs: int = 0) -> "Settings":
+        """Turn settings for a training from scratch into those for retraining with a technique.
+
+        A trained network takes fewer epochs at a lower rate, or it forgets what it knows.
+
+        Args:
+            epochs: for each technique; 0 takes three tenths of the epochs from scratch.
+
+        Example:
+            >>> settings = Settings(epochs=20).for_retraining()
+            >>> settings.epochs, settings.learning_rate
+            (6, 0.001)
+        """
+        epochs = epochs or max(1, round(self.epochs * _RETRAINING_EPOCHS))
+        return dataclasses.replace(self, epochs=epochs, learning_rate=self.learning_rate * _RETRAINING_RATE)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
