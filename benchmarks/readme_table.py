@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from squeezekit import files
-from squeezekit.study import table as figures
+from squeezekit.study.table import count, percent
 
 BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 
@@ -46,12 +46,12 @@ def block(run: Mapping[str, Any]) -> str:
         worst = row["worst_class"]
         cells = (
             row["name"],
-            figures.count(row["parameters"]),
-            figures.count(row["nonzero_parameters"]),
-            f"{figures.count(row['file_bytes'])} bytes",
+            count(row["parameters"]),
+            count(row["nonzero_parameters"]),
+            f"{count(row['file_bytes'])} bytes",
             f"{row['times_smaller']:,.1f}",
-            f"{figures.percent(row['top1'])} ({low:.1f} to {high:.1f})",
-            f"{worst['label']} {figures.percent(worst['recall'])}",
+            f"{percent(row['top1'])} ({low:.1f} to {high:.1f})",
+            f"{worst['label']} {percent(worst['recall'])}",
             f"{row['latency_ms']:.2f} ms",
         )
         lines.append("| " + " | ".join(cells) + " |")

@@ -16,6 +16,7 @@ ROOT = Path(squeezekit.__file__).parent
 FLOORS = {
     "errors": 0,
     "files": 0,
+    "quiet": 0,
     "codec": 1,
     "preprocess": 1,
     "imaging": 1,
@@ -38,6 +39,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "squeezekit": set(),
     "errors": set(),
     "files": set(),
+    "quiet": set(),
     "codec": {"numpy"},
     "preprocess": set(),
     "imaging": {"numpy", "PIL"},

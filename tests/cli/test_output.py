@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from squeezekit import quiet
 from squeezekit.cli import output
 
 
@@ -41,14 +42,14 @@ def test_a_bar_on_a_terminal_goes_to_stderr(monkeypatch, capfd):
 
 
 def test_quiet_native_drops_greetings_and_passes_on_the_rest(capfd):
-    with output.quiet_native():
+    with quiet.quiet_native():
         os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nERROR: no\n")
         print("ours", file=sys.stderr)
     assert sorted(capfd.readouterr().err.splitlines()) == ["ERROR: no", "ours"]
 
 
 def test_quiet_native_restores_stderr_after_an_error(capfd):
-    with pytest.raises(ValueError, match="x"), output.quiet_native():
+    with pytest.raises(ValueError, match="x"), quiet.quiet_native():
         raise ValueError("x")
     os.write(2, b"INFO: seen\n")
     assert capfd.readouterr().err == "INFO: seen\n"

@@ -37,7 +37,6 @@ def test_it_is_a_dataset(made):
     assert len(SHAPE_CLASSES) >= 8
     assert len(dataset.train) + len(dataset.validation) == 60 * len(SHAPE_CLASSES)
     assert len(dataset.test) == 25 * len(SHAPE_CLASSES)
-    assert dataset.train.plain_jpeg.all()
     assert not dataset.skipped
     assert pixels(made, "test")[0].shape[1:] == (64, 64, 3)
 

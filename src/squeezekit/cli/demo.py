@@ -8,6 +8,7 @@ import click
 from squeezekit import data, runtime, study, training
 from squeezekit.cli.options import command_line
 from squeezekit.cli.output import print_json
+from squeezekit.quiet import quiet_native
 
 __all__ = ["command"]
 
@@ -58,7 +59,8 @@ def command(out: Path, epochs: int, images: int, seed: int, fresh: bool, as_json
     plan = study.Plan(settings=settings, compress_epochs=_COMPRESS_EPOCHS)
     run = study.squeeze(shapes, out, plan, command=command_line(), progress=progress)
     image = sorted((shapes / "test").glob("*/*"))[0]
-    prediction = runtime.load(out / "model.sqz").predict(image)
+    with quiet_native():
+        prediction = runtime.load(out / "model.sqz").predict(image)
     if as_json:
         shown = {"image": str(image), "label": prediction.label, "probability": prediction.probability}
         print_json({**run, "prediction": shown})

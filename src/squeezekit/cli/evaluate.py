@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from squeezekit import runtime
-from squeezekit.cli.output import plain, print_json, progress, quiet_native, share, table
+from squeezekit.cli.output import plain, print_json, progress, share, table
+from squeezekit.quiet import quiet_native
 
 __all__ = ["command"]
 

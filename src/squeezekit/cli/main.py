@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import click
 
 from squeezekit import __version__
-from squeezekit.cli.output import plain, quiet_native
+from squeezekit.cli.output import plain
 from squeezekit.errors import DataError, FormatError
+from squeezekit.quiet import quiet_native
 
 __all__ = ["cli", "main"]
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from squeezekit import codec, files
-from squeezekit.cli.output import print_json, progress, quiet_native, refuse_same_file
+from squeezekit.cli.output import print_json, progress, refuse_same_file
 from squeezekit.errors import FormatError
+from squeezekit.quiet import quiet_native
 from squeezekit.runtime import Network, parse_labels
 
 __all__ = ["command"]

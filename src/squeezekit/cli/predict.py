@@ -6,8 +6,9 @@ from typing import Any
 import click
 
 from squeezekit import runtime
-from squeezekit.cli.output import plain, print_json, progress, quiet_native, share, table
+from squeezekit.cli.output import plain, print_json, progress, share, table
 from squeezekit.errors import FormatError
+from squeezekit.quiet import quiet_native
 
 __all__ = ["command"]
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb
@@ -20,11 +18,6 @@ __all__ = ["Dataset", "Split", "open_dataset"]
 # More broken files than this and the set is damaged as a whole: a copy that stopped, a wrong format.
 MAX_SKIPPED_SHARE = 0.05
 
-_EXIF_ORIENTATION = 0x0112
-# Start-of-frame markers of the JPEGs that every decoder reads: baseline, extended and progressive Huffman.
-_COMMON_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Split:
@@ -33,12 +26,10 @@ class Split:
     Args:
         paths: one file an image.
         labels: int32, shape (images,): position in `Dataset.class_names`.
-        plain_jpeg: bool, shape (images,): TensorFlow's JPEG decoder gives the same picture as Pillow.
     """
 
     paths: list[str]
     labels: np.ndarray
-    plain_jpeg: np.ndarray
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -80,7 +71,6 @@ class _Checked:
     """What one look at a file's content found; `reason` is empty when the image is usable."""
 
     digest: str
-    plain_jpeg: bool
     reason: str = ""
 
 
@@ -246,35 +236,10 @@ def _check(path: str) -> _Checked:
         data = Path(path).read_bytes()
         open_rgb(data)
     except FormatError as error:
-        return _Checked("", False, str(error).removeprefix("image: "))
+        return _Checked("", str(error).removeprefix("image: "))
     except OSError as error:
-        return _Checked("", False, error.strerror or type(error).__name__)
-    return _Checked(hashlib.sha256(data).hexdigest(), _is_plain_jpeg(data))
-
-
-def _is_plain_jpeg(data: bytes) -> bool:
-    """Whether TensorFlow decodes this readable image to what Pillow makes of it: a common, upright JPEG."""
-    if _frame_marker(data) not in _COMMON_FRAMES or not data.endswith(b"\xff\xd9"):
-        return False
-    with Image.open(io.BytesIO(data)) as image:
-        upright = image.getexif().get(_EXIF_ORIENTATION, 1) == 1
-        return image.format == "JPEG" and image.mode in ("RGB", "L") and upright
-
-
-def _frame_marker(data: bytes) -> int:
-    """Find the start-of-frame marker of a JPEG; 0 when there is none or the file is no JPEG."""
-    if not data.startswith(b"\xff\xd8"):
-        return 0
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker in _FRAMES:
-            return marker
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return 0
+        return _Checked("", error.strerror or type(error).__name__)
+    return _Checked(hashlib.sha256(data).hexdigest())
 
 
 def _carve(
@@ -312,7 +277,6 @@ def _split(files: Sequence[_File], checks: dict[_File, _Checked]) -> Split:
     return Split(
         paths=[file.path for file in files],
         labels=np.array([file.label for file in files], np.int32),
-        plain_jpeg=np.array([checks[file].plain_jpeg for file in files], bool),
     )
 
 

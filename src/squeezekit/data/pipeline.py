@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from squeezekit.data.folder import Split
-from squeezekit.imaging import open_rgb
-from squeezekit.preprocess import Fit, Preprocess
+from squeezekit.imaging import open_rgb, resized
+from squeezekit.preprocess import Preprocess
 
 __all__ = ["Augment", "batches", "steps_per_epoch"]
 
@@ -74,7 +74,7 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
         The number of whole batches.
 
     Example:
-        >>> steps_per_epoch(Split(["a.jpg"] * 70, np.zeros(70, np.int32), np.ones(70, bool)), 32)
+        >>> steps_per_epoch(Split(["a.jpg"] * 70, np.zeros(70, np.int32)), 32)
         2
     """
     return len(split) // batch_size
@@ -122,7 +122,7 @@ def batches(
         >>> from PIL import Image
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "red.png"
         >>> Image.new("RGB", (40, 30), "red").save(path)
-        >>> split = Split([str(path)] * 3, np.array([0, 1, 0], np.int32), np.zeros(3, bool))
+        >>> split = Split([str(path)] * 3, np.array([0, 1, 0], np.int32))
         >>> for pixels, labels in batches(split, Preprocess(8, 8), batch_size=2):
         ...     print(pixels.shape, labels.numpy())
         (2, 8, 8, 3) [0 1]
@@ -202,10 +202,10 @@ def _picture_source(split: Split, preprocess: Preprocess, cache_bytes: int) -> A
             return tf.reshape(tf.slice(pixels, begin, [1, *size]), size)
 
         return kept
-    resized = _resized_source(split, preprocess)
+    source = _resized_source(split, preprocess)
 
     def fresh(index: tf.Tensor, top: Any, left: Any) -> tf.Tensor:
-        return tf.slice(resized(index), tf.stack([top, left, 0]), size)
+        return tf.slice(source(index), tf.stack([top, left, 0]), size)
 
     return fresh
 
@@ -228,50 +228,19 @@ def _decoded(split: Split, preprocess: Preprocess) -> tf.Tensor:
 def _resized_source(split: Split, preprocess: Preprocess) -> Any:
     """Make a function of an index that decodes and resizes: uint8 (resize_height, resize_width, 3)."""
     paths = tf.constant(np.array(split.paths, dtype=object))
-    plain = tf.constant(split.plain_jpeg)
 
-    def by_pillow(path: tf.Tensor) -> tf.Tensor:
-        return tf.numpy_function(_open_array, [path], tf.uint8, stateful=False)
+    def look(path: bytes) -> np.ndarray:
+        # Decoding sets the process's warning filters aside for a moment, which two threads may not do at once.
+        with _pillow_lock:
+            picture = open_rgb(path.decode())
+        return resized(picture, preprocess)
 
-    def by_tensorflow(path: tf.Tensor) -> tf.Tensor:
-        # These two settings are libjpeg's defaults, which Pillow uses: the pictures are equal bit for bit.
-        data = tf.io.read_file(path)
-        return tf.io.decode_jpeg(data, 3, fancy_upscaling=True, dct_method="INTEGER_ACCURATE")
+    def source(index: tf.Tensor) -> tf.Tensor:
+        pixels = tf.numpy_function(look, [paths[index]], tf.uint8, stateful=False)
+        pixels.set_shape([preprocess.resize_height, preprocess.resize_width, 3])
+        return pixels
 
-    def resized(index: tf.Tensor) -> tf.Tensor:
-        path = paths[index]
-        picture = tf.cond(plain[index], lambda: by_tensorflow(path), lambda: by_pillow(path))
-        picture.set_shape([None, None, 3])
-        return _resize(picture, preprocess)
-
-    return resized
-
-
-def _open_array(path: bytes) -> np.ndarray:
-    # Decoding sets the process's warning filters aside for a moment, which two threads may not do at once.
-    with _pillow_lock:
-        return np.asarray(open_rgb(path.decode()))
-
-
-def _resize(picture: tf.Tensor, preprocess: Preprocess) -> tf.Tensor:
-    """Do what `imaging.fit` does before its crop, to within two levels: along rows, then along columns."""
-    height, width = preprocess.resize_height, preprocess.resize_width
-    if preprocess.fit is not Fit.SQUASH:
-        box = tf.numpy_function(
-            lambda rows, columns: np.array(preprocess.source_box(int(rows), int(columns)), np.int32),
-            [tf.shape(picture)[0], tf.shape(picture)[1]],
-            tf.int32,
-            stateful=False,
-        )
-        box.set_shape([4])
-        picture = tf.slice(picture, [box[0], box[1], 0], [box[2], box[3], 3])
-    # Each row as a picture of its own, then each column of samples: a resize along one axis only costs
-    # half of one along both, and Pillow too rounds in between. Half a level up, as Pillow rounds.
-    rows = tf.shape(picture)[0]
-    picture = tf.image.resize(picture[:, tf.newaxis], (1, width), antialias=True)  # (rows, 1, width, 3)
-    picture = tf.reshape(tf.floor(picture + 0.5), [1, rows, 1, width * 3])
-    picture = tf.image.resize(picture, (height, 1), antialias=True)  # (1, height, 1, width * 3)
-    return tf.cast(tf.floor(tf.reshape(picture, [height, width, 3]) + 0.5), tf.uint8)
+    return source
 
 
 def _coloured(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor:

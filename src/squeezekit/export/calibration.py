@@ -39,7 +39,6 @@ def calibration_batches(
         split,
         paths=[split.paths[index] for index in chosen],
         labels=split.labels[chosen],
-        plain_jpeg=split.plain_jpeg[chosen],
     )
     for pixels, _ in batches(few, preprocess, batch_size=batch_size):
         yield pixels.numpy()

@@ -8,6 +8,7 @@ import keras
 
 from squeezekit import compress, runtime
 from squeezekit.data import Dataset
+from squeezekit.quiet import quiet_native
 from squeezekit.training import Progress
 
 __all__ = ["measure_file", "wilson_interval"]
@@ -54,7 +55,8 @@ def measure_file(
     Returns:
         Plain values for JSON; `times_smaller` is for the table to add.
     """
-    model = runtime.load(path)
+    with quiet_native():
+        model = runtime.load(path)
     truth = [dataset.class_names[label] for label in dataset.test.labels]
     result = runtime.evaluate_files(
         model,

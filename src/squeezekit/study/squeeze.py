@@ -199,7 +199,8 @@ def squeeze(
         progress=progress,
     )
     plan = plan.for_images(len(shop.dataset.train))
-    title = plan.model.replace("squeezenet", "SqueezeNet")
+    # The family and its version; the rest of the name stands in the row's "model".
+    title = " ".join(plan.model.split("-")[:2]).replace("squeezenet", "SqueezeNet")
     model = shop.train(plan.model, plan.settings)
     path = shop.export(model, shop.out / "squeezenet.tflite")
     rows = [shop.measure(path, f"{title}, float", plan.model, model)]
