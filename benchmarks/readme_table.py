@@ -61,7 +61,7 @@ def block(run: Mapping[str, Any]) -> str:
         f"Recipe `{run['recipe']}`, seed {run['seed']}, {run['settings']['epochs']} epochs for each float network and "
         f"{run['compress_settings']['epochs']} for each technique; {data['train']:,} images trained on, "
         f"{data['validation']:,} for validation, {data['test']:,} tested. Latency: LiteRT, one thread, "
-        f"{run['machine']}. The networks were chosen and trained without a look at the test images.",
+        f"{run['machine']}.",
         "",
     ]
     return "\n".join(lines)
