@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from squeezekit import compress, models, training
+from squeezekit import compress, training
 from squeezekit.training.checkpoint import Checkpoint
 
 RECIPE = "prune(0.5) | share(bits=3) | quantize(8)"
@@ -16,8 +16,15 @@ class Killed(Exception):
 
 @pytest.fixture(scope="module")
 def base():
+    """A network of three layers with a BatchNorm: the stages do the same to it as to a large one."""
     keras.utils.set_random_seed(0)
-    return models.squeezenet((32, 32, 3), 2, width=0.25)
+    pixels = keras.Input((32, 32, 3))
+    x = keras.layers.Rescaling(1 / 64, offset=-2.0)(pixels)
+    x = keras.layers.Conv2D(16, 3, strides=2, use_bias=False, name="conv")(x)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    x = keras.layers.ReLU()(keras.layers.Conv2D(24, 3, strides=2, name="wide")(x))
+    x = keras.layers.Dense(2, name="classes")(keras.layers.GlobalAveragePooling2D()(x))
+    return keras.Model(pixels, keras.layers.Softmax(dtype="float32")(x))
 
 
 def run(base, stripes, small, folder, precision="float32"):
@@ -32,16 +39,17 @@ def test_every_promise_of_the_recipe_holds_in_the_plain_model(base, stripes, sma
     squeezed, stages = run(base, stripes, small, tmp_path, precision)
     assert [stage.recipe for stage in stages][-1] == str(compress.parse(RECIPE))
     assert [len(stage.history.curves) for stage in stages] == [2, 2, 2]
-    kernel = squeezed.get_layer("fire6_expand3x3").get_weights()[0]
+    kernel = squeezed.get_layer("wide").get_weights()[0]
     assert np.mean(kernel == 0) >= 0.5
     assert np.unique(kernel).size <= 8
     steps = kernel / (np.abs(kernel).max() / 127)
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
-    assert type(squeezed.get_layer("fire6_expand3x3")) is keras.layers.Conv2D
-    assert not np.array_equal(kernel, base.get_layer("fire6_expand3x3").get_weights()[0])
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in squeezed.layers)
+    assert type(squeezed.get_layer("wide")) is keras.layers.Conv2D
+    assert not np.array_equal(kernel, base.get_layer("wide").get_weights()[0])
 
 
-@pytest.mark.parametrize("death", [1, 3, 4, 6])
+@pytest.mark.parametrize("death", [1, 4])
 def test_a_kill_in_any_stage_changes_nothing(base, stripes, small, tmp_path, monkeypatch, death):
     whole, _ = run(base, stripes, small, tmp_path / "whole")
     save, saved = Checkpoint.save, []

@@ -103,7 +103,7 @@ def fit(
         "settings": settings.to_dict(),
         "data": dataset.fingerprint,
         "preprocess": preprocess.to_dict(),
-        "network": [[variable.path.split("/", 1)[-1], list(variable.shape)] for variable in model.weights],
+        "network": [[variable.name, list(variable.shape)] for variable in model.weights],
         **(identity or {}),
     }
     keras.utils.set_random_seed(settings.seed)
