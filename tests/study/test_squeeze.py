@@ -61,6 +61,23 @@ def test_the_squeezed_model_keeps_the_recipes_promises(finished):
     assert squeezed["nonzero_parameters"] < 0.3 * squeezed["parameters"]
 
 
+def test_a_second_call_trains_nothing_and_writes_the_same_file(finished, stripes_folder, monkeypatch):
+    _, out = finished
+    before = (out / "model.sqz").read_bytes()
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained again"))
+    study.squeeze(stripes_folder, out, PLAN, command="again")
+    assert (out / "model.sqz").read_bytes() == before
+
+
+def test_without_a_baseline_the_float_network_is_the_reference(finished, stripes_folder):
+    run, out = finished
+    plan = study.Plan(settings=PLAN.settings, compress_epochs=5, size=32, baseline=False)
+    alone = study.squeeze(stripes_folder, out, plan)
+    assert [row["file"] for row in alone["rows"]] == ["squeezenet.tflite", "model.sqz"]
+    assert alone["reference"] == run["rows"][1]["name"]
+    assert alone["rows"][0]["times_smaller"] == 1
+
+
 def test_the_verbs_train_and_compress_make_the_same_kind_of_files(stripes_folder, tmp_path, capsys):
     options = ["--epochs", "1", "--batch-size", "16", "--size", "32", "--json"]
     net, small = tmp_path / "net", tmp_path / "small"
