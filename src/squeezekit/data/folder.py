@@ -106,6 +106,7 @@ def open_dataset(
 
     Example:
         >>> import tempfile
+        >>> from PIL import Image
         >>> root = Path(tempfile.mkdtemp())
         >>> for name in ("cat", "dog"):
         ...     (root / name).mkdir()
