@@ -1,12 +1,12 @@
 """`squeezekit compress`: a recipe on a network that is trained already."""
 
+import dataclasses
 from pathlib import Path
 
 import click
 
 from squeezekit import compress, files, models, study, training
-from squeezekit.cli.options import command_line, training_options
-from squeezekit.cli.output import print_json
+from squeezekit.cli.options import finish_run, training_options
 
 __all__ = ["command"]
 
@@ -24,13 +24,8 @@ def command(
     data: str,
     out: Path,
     recipe: str,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    optimizer: str,
-    precision: str,
+    settings: training.Settings,
     size: int,
-    seed: int,
     as_json: bool,
 ) -> None:
     """Squeeze MODEL.keras with a recipe, retraining on the folder DATA with --epochs for each technique.
@@ -46,38 +41,24 @@ def command(
         raise ValueError(
             f"Expected a model with a square input of the --size given. Received: {height}x{width}."
         )
-    settings = training.Settings(
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        optimizer=training.Optimizer(optimizer),
-        precision=training.Precision(precision),
-        seed=seed,
-    )
-    shop = study.open_workshop(data, out, size=height, seed=seed)
+    shop = study.open_workshop(data, out, size=height, seed=settings.seed)
     if model.output_shape[-1] != len(shop.dataset.class_names):
         raise ValueError(
             f"Expected a model of the {len(shop.dataset.class_names)} classes in {data}. "
             f"Received: {model_path} with {model.output_shape[-1]}."
         )
-    settings = settings.for_images(len(shop.dataset.train)).for_retraining(epochs)
+    # --epochs are those of a technique; the rate and the rest come from a training of the usual length.
+    scratch = dataclasses.replace(settings, epochs=0).for_images(len(shop.dataset.train))
+    settings = scratch.for_retraining(settings.epochs)
     before = shop.export(model, out / "before.tflite")
     rows = [shop.measure(before, "before", model.name, model)]
-    squeezed, stages = training.compress_in_stages(
-        model, parsed, shop.dataset, shop.preprocess, settings, folder=shop.work, progress=shop.progress
-    )
-    for stage in stages:
-        shop.record(stage.recipe, stage.history)
+    squeezed = shop.compress(model, parsed, settings)
     with files.replacing(out / "model.keras") as temporary:
         squeezed.save(temporary)
     tflite = shop.export(squeezed, out / "model.tflite", recipe=str(parsed), int8="quantize" in names(parsed))
     rows.append(shop.measure(shop.pack(tflite, out / "model.sqz"), "squeezed", model.name, squeezed))
     more = {"model": model.name, "recipe": str(parsed), "settings": settings.to_dict()}
-    run = study.describe_run(shop, command_line(), rows, more)
-    files.write_json(out / "run.json", run)
-    if as_json:
-        print_json(run)
-    else:
-        click.echo(study.table(run))
+    finish_run(shop, rows, more, as_json=as_json)
 
 
 def names(recipe: compress.Recipe) -> set[str]:

@@ -1,5 +1,6 @@
-"""Options that several training verbs share."""
+"""What the verbs that train have in common: options, settings, the record at the end."""
 
+import functools
 import shlex
 import sys
 from collections.abc import Callable
@@ -7,7 +8,10 @@ from typing import Any
 
 import click
 
-__all__ = ["command_line", "training_options"]
+from squeezekit import files, study, training
+from squeezekit.cli.output import print_json
+
+__all__ = ["command_line", "finish_run", "training_options"]
 
 _OPTIONS = (
     click.option(
@@ -61,10 +65,44 @@ _OPTIONS = (
 
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of every verb that trains."""
+    """Add the options of every verb that trains; the verb gets `settings`, `size` and `as_json`."""
+
+    @functools.wraps(command)
+    def with_settings(
+        *,
+        epochs: int,
+        batch_size: int,
+        learning_rate: float,
+        optimizer: str,
+        precision: str,
+        seed: int,
+        **others: Any,
+    ) -> None:
+        settings = training.Settings(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            optimizer=training.Optimizer(optimizer),
+            precision=training.Precision(precision),
+            seed=seed,
+        )
+        command(settings=settings, **others)
+
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        with_settings = option(with_settings)
+    return with_settings
+
+
+def finish_run(
+    shop: study.Workshop, rows: list[dict[str, Any]], more: dict[str, Any], *, as_json: bool
+) -> None:
+    """Write `run.json` and print it, or its table."""
+    run = study.describe_run(shop, command_line(), rows, more)
+    files.write_json(shop.out / "run.json", run)
+    if as_json:
+        print_json(run)
+    else:
+        click.echo(study.table(run))
 
 
 def command_line() -> str:

@@ -33,13 +33,8 @@ def command(
     recipe: str,
     compress_epochs: int,
     no_baseline: bool,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    optimizer: str,
-    precision: str,
+    settings: training.Settings,
     size: int,
-    seed: int,
     as_json: bool,
 ) -> None:
     """Turn the folder DATA of images into OUT/model.sqz, a classifier for a small device.
@@ -51,14 +46,7 @@ def command(
         model=model,
         recipe=compress.parse(recipe),
         size=size,
-        settings=training.Settings(
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            optimizer=training.Optimizer(optimizer),
-            precision=training.Precision(precision),
-            seed=seed,
-        ),
+        settings=settings,
         compress_epochs=compress_epochs,
         baseline=not no_baseline,
     )

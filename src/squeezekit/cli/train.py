@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from squeezekit import files, models, study, training
-from squeezekit.cli.options import command_line, training_options
-from squeezekit.cli.output import print_json
+from squeezekit.cli.options import finish_run, training_options
 
 __all__ = ["command"]
 
@@ -39,25 +38,12 @@ def command(
     name: str,
     width: float,
     norm: str,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    optimizer: str,
-    precision: str,
+    settings: training.Settings,
     size: int,
-    seed: int,
     as_json: bool,
 ) -> None:
     """Train a network on the folder DATA: OUT/model.keras, OUT/model.tflite and OUT/run.json."""
-    settings = training.Settings(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        optimizer=training.Optimizer(optimizer),
-        precision=training.Precision(precision),
-        seed=seed,
-    )
-    shop = study.open_workshop(data, out, size=size, seed=seed)
+    shop = study.open_workshop(data, out, size=size, seed=settings.seed)
     settings = settings.for_images(len(shop.dataset.train))
     options = {"norm": norm} if name.startswith("squeezenet") else {}
     model = shop.train(name, settings, width=width, **options)
@@ -66,9 +52,4 @@ def command(
     path = shop.export(model, out / "model.tflite")
     rows = [shop.measure(path, f"{name}, float", name, model)]
     more = {"model": name, "recipe": "", "settings": settings.to_dict()}
-    run = study.describe_run(shop, command_line(), rows, more)
-    files.write_json(out / "run.json", run)
-    if as_json:
-        print_json(run)
-    else:
-        click.echo(study.table(run))
+    finish_run(shop, rows, more, as_json=as_json)

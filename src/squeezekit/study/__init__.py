@@ -3,8 +3,9 @@
 from squeezekit.study.measure import measure_file, wilson_interval
 from squeezekit.study.plan import DEFAULT_RECIPE, Plan, choose_preprocess
 from squeezekit.study.report import render
-from squeezekit.study.squeeze import Workshop, describe_run, open_workshop, squeeze
+from squeezekit.study.squeeze import squeeze
 from squeezekit.study.table import table
+from squeezekit.study.workshop import Workshop, describe_run, open_workshop
 
 __all__ = [
     "DEFAULT_RECIPE",

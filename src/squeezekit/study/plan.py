@@ -25,7 +25,7 @@ class Plan:
 
     Args:
         model: a SqueezeNet of `models.MODELS`.
-        recipe: techniques, in order.
+        recipe: techniques, in order; the file that ships is full-integer in any case.
         size: side of the network's input in pixels; 0 takes it from the images (`choose_preprocess`).
         settings: of both float trainings.
         compress_epochs: epochs of each stage of the recipe; 0 takes three tenths of the float epochs.
@@ -33,7 +33,7 @@ class Plan:
         validation: share of the training images that choices are made by.
 
     Raises:
-        ValueError: a setting is out of range, or the recipe does not end in 8-bit quantization.
+        ValueError: a setting is out of range.
     """
 
     model: str = "squeezenet-1.1-bypass"
