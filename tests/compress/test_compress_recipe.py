@@ -62,7 +62,7 @@ def test_every_technique_is_known_by_its_name():
         ("prune(1)", ["sparsity=1"]),
         ("prune('half')", ["sparsity='half'"]),
         ("prune(True)", ["sparsity=True"]),
-        ("prune()", ["prune(sparsity, ramp, scope, smallest)", "sparsity"]),
+        ("prune()", ["prune(sparsity, ramp, scope, smallest, where, layers)", "sparsity"]),
         ("prune(0.5, amount=3)", ["amount"]),
         ("prune(0.5, sparsity=0.5)", ["multiple values"]),
         ("prune(0.5, ramp=(0.5, 0.5))", ["ramp=(0.5, 0.5)"]),

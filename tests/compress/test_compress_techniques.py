@@ -118,10 +118,10 @@ def test_a_dropped_weight_that_grew_comes_back_until_the_mask_is_final():
 
 def test_a_ramp_never_moves_backwards():
     model = compress.apply(nets.tiny_net(), "prune(0.8)")
-    compress.advance(model, 0.3)
+    compress.advance(model, compress.Moment(3, 10))
     zeros = np.count_nonzero(model.get_layer("conv").effective_kernel() == 0)
     assert zeros == np.floor(ramp_sparsity(0.3, 0.8, 0, 0.5) * 432 + 0.5)
-    compress.advance(model, 0.1)
+    compress.advance(model, compress.Moment(1, 10))
     assert np.count_nonzero(model.get_layer("conv").effective_kernel() == 0) == zeros
 
 

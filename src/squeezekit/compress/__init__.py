@@ -1,7 +1,7 @@
 """Compression techniques that compose: prune, share, quantize, in any order, on any Keras 3 backend."""
 
 from squeezekit.compress.apply import advance, apply, broken_promises, finish, strip
-from squeezekit.compress.base import Recipe, Technique, Transform
+from squeezekit.compress.base import Kernel, Moment, Recipe, Technique, Transform
 from squeezekit.compress.measures import LayerMeasure, Measures, measure
 from squeezekit.compress.prune import Prune
 from squeezekit.compress.quantize import Quantize
@@ -11,8 +11,10 @@ from squeezekit.compress.share import ShareWeights
 
 __all__ = [
     "TECHNIQUES",
+    "Kernel",
     "LayerMeasure",
     "Measures",
+    "Moment",
     "Prune",
     "Quantize",
     "Recipe",

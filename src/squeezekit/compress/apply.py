@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras.src.models.functional import Functional  # the class of keras.Model(inputs, outputs), not exported
 
-from squeezekit.compress.base import Kernel, Recipe, Technique, Transform, to_numpy
+from squeezekit.compress.base import END, Kernel, Moment, Recipe, Technique, Transform, to_numpy
 from squeezekit.compress.hooks import HOOKED, KernelHook
 from squeezekit.compress.recipe import parse
 
@@ -79,23 +79,28 @@ def strip(model: keras.Model) -> keras.Model:
         >>> [type(layer).__name__ for layer in strip(apply(model, "share(bits=3)")).layers]
         ['Dense']
     """
-    if any(transform.pending for _, layer in hooked_layers(model) for transform in layer.transforms):
+    transforms = [transform for _, layer in hooked_layers(model) for transform in layer.transforms]
+    if any(transform.pending for transform in transforms):
         model = _clone(model, _same)
         finish(model)
-    return _clone(model, _stock)
+    plain = _clone(model, _stock)
+    kinds: dict[type[Transform], None] = dict.fromkeys(map(type, transforms))
+    for kind in kinds:
+        plain = kind.leave(plain)
+    return plain
 
 
 def finish(model: keras.Model) -> None:
     """Bring every ramp of `model` to its end now."""
-    advance(model, 1.0)
+    advance(model, END)
 
 
-def advance(model: keras.Model, progress: float) -> None:
-    """Bring every ramp of `model` to `progress`; those that are further stay where they are.
+def advance(model: keras.Model, moment: Moment) -> None:
+    """Bring every ramp of `model` to `moment`; those that are further stay where they are.
 
     Args:
         model: with or without transforms; the transforms' state is changed in place.
-        progress: share of the training that is done, in [0, 1].
+        moment: how far the training is.
     """
     stages: dict[tuple[int, type[Transform]], list[tuple[Transform, KernelHook]]] = defaultdict(list)
     for _, layer in hooked_layers(model):
@@ -104,7 +109,7 @@ def advance(model: keras.Model, progress: float) -> None:
                 stages[transform.stage, type(transform)].append((transform, layer))
     for (_, kind), members in sorted(stages.items(), key=lambda item: item[0][0]):
         weights = [layer.input_of(transform) for transform, layer in members]
-        kind.update([transform for transform, _ in members], weights, progress)
+        kind.update([transform for transform, _ in members], weights, moment)
 
 
 def broken_promises(model: keras.Model) -> list[str]:
@@ -133,9 +138,15 @@ def hooked_layers(model: keras.Model) -> Iterator[tuple[str, KernelHook]]:
 
 
 def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) -> keras.Model:
+    _check_names("where", technique.patterns, model)
+    _check_names("layers", [pattern for pattern, _ in technique.layers], model)
+    rewritten = technique.rewrite(model)
+    changed = rewritten is not model
+    model = rewritten
     stages = [transform.stage for _, layer in hooked_layers(model) for transform in layer.transforms]
     stage = 1 + max(stages, default=-1)
-    result = _clone(model, lambda name, layer: _hooked(name, layer, technique, stage, skip))
+    bound = technique.bind(model)
+    result = _clone(model, lambda name, layer: _hooked(name, layer, bound, stage, skip))
     before = dict(leaves(model))
     fresh = 0
     for name, layer in hooked_layers(result):
@@ -143,9 +154,9 @@ def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) 
             if transform.stage == stage:
                 transform.adapt(_kernel_in_use(before[name]))
                 fresh += 1
-    if not fresh:
+    if not fresh and not changed:
         raise ValueError(f"Expected a layer to which {technique} applies. Received: {model.name} with none.")
-    advance(result, 0.0)
+    advance(result, Moment(0, 1))
     broken = broken_promises(result)
     if broken:
         raise ValueError(
@@ -158,8 +169,11 @@ def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) 
 Convert = Callable[[str, keras.layers.Layer], keras.layers.Layer]
 
 
+Bound = Callable[[Kernel, int], Transform | None]
+
+
 def _hooked(
-    name: str, layer: keras.layers.Layer, technique: Technique, stage: int, skip: Collection[str]
+    name: str, layer: keras.layers.Layer, bound: Bound, stage: int, skip: Collection[str]
 ) -> keras.layers.Layer:
     """Return an unbuilt copy of `layer`, with the technique's transform if it takes one."""
     if any(fnmatchcase(name, pattern) for pattern in skip):
@@ -174,7 +188,7 @@ def _hooked(
         _refuse_kernels(name, layer)
         return _same(name, layer)
     shape = tuple(layer.kernel.shape)
-    added = technique.transform(Kernel(name, shape, kind.channel_axes), stage=stage)
+    added = bound(Kernel(name, shape, kind.channel_axes), stage)
     if added is None:
         return _same(name, layer)
     # Stable: of two in one slot the later acts later.
@@ -291,10 +305,15 @@ def _check_model(name: str, model: keras.Model) -> None:
 def _check_skip(model: keras.Model, skip: Collection[str]) -> None:
     if isinstance(skip, str):
         raise ValueError(f"Expected skip as several names: ({skip!r},). Received: skip={skip!r}.")
+    _check_names("skip", skip, model)
+
+
+def _check_names(setting: str, patterns: Collection[str], model: keras.Model) -> None:
+    """Refuse a pattern that fits no layer: whoever wrote it meant one."""
     names = [name for name, _ in leaves(model)]
-    for pattern in skip:
+    for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(f"Expected skip to name layers of {model.name}. Received: {pattern!r}.")
+            raise ValueError(f"Expected {setting} to name layers of {model.name}. Received: {pattern!r}.")
 
 
 def _refuse_rewritten(name: str, layer: keras.layers.Layer) -> None:

@@ -4,14 +4,15 @@ import abc
 import dataclasses
 import enum
 import numbers
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["Kernel", "Recipe", "Slot", "Technique", "Transform"]
+__all__ = ["Kernel", "Moment", "Recipe", "Slot", "Technique", "Transform", "Where"]
 
 
 class Slot(enum.IntEnum):
@@ -48,6 +49,40 @@ class Kernel:
     def size(self) -> int:
         """Number of weights."""
         return int(np.prod(self.shape))
+
+
+Where = str | Sequence[str] | Callable[[Kernel], bool] | None
+"""Which kernels: a layer's name or several, with `*` for any characters, or a predicate; None takes all."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """How far the training of a stage is.
+
+    Args:
+        step: number of batches done, at least 0.
+        total: number of batches of the whole stage, at least 1.
+
+    Example:
+        >>> Moment(30, 120).progress, Moment(30, 120).share_of(60), Moment(30, 120).share_of(0.5)
+        (0.25, 0.5, 0.5)
+    """
+
+    step: int
+    total: int
+
+    @property
+    def progress(self) -> float:
+        """Share of the stage that is done, in [0, 1]."""
+        return min(1.0, self.step / self.total)
+
+    def share_of(self, point: int | float) -> float:
+        """A point of the stage as a share of it: whole numbers are steps, fractions are shares already."""
+        return min(1.0, point / self.total) if isinstance(point, int) else float(point)
+
+
+END = Moment(1, 1)
+"""The end of any stage."""
 
 
 class Transform(keras.layers.Layer, abc.ABC):
@@ -101,14 +136,19 @@ class Transform(keras.layers.Layer, abc.ABC):
         return False
 
     @classmethod
-    def update(cls, transforms: Sequence[Any], weights: Sequence[np.ndarray], progress: float) -> None:
-        """Move all transforms of one stage to `progress`, eagerly, between two training steps.
+    def update(cls, transforms: Sequence[Any], weights: Sequence[np.ndarray], moment: Moment) -> None:
+        """Move all transforms of one stage to `moment`, eagerly, between two training steps.
 
         Args:
             transforms: of this class and of one stage, one for each layer.
             weights: what enters each transform now, float32.
-            progress: share of the stage's training that is done, in [0, 1]. Never moves backwards.
+            moment: how far the stage's training is. Never moves backwards.
         """
+
+    @classmethod
+    def leave(cls, plain: keras.Model) -> keras.Model:
+        """Finish the plain model that `strip` made of one with such transforms; most leave it as it is."""
+        return plain
 
     def get_config(self) -> dict[str, Any]:
         """Return what rebuilds this transform, without its state."""
@@ -124,17 +164,89 @@ def to_numpy(tensor: Any) -> np.ndarray:
     return np.array(ops.convert_to_numpy(ops.convert_to_tensor(tensor)))
 
 
+@dataclasses.dataclass(frozen=True)
 class Technique(abc.ABC):
-    """One step of a recipe: a frozen dataclass of settings that makes a transform for each kernel."""
+    """One step of a recipe: a frozen dataclass of settings that makes a transform for each kernel.
+
+    Args:
+        where: the layers to transform. A layer inside a nested model or block has the names around it
+            in front: `"head/fc"`, `"fire2/*"`.
+        layers: other settings for some layers: {name or pattern: value of the technique's first setting,
+            or {setting: value}, or None to leave the layer alone}. The first pattern that fits counts.
+
+    Raises:
+        ValueError: `where` or `layers` has another form, or a value in `layers` is out of range.
+    """
 
     name: ClassVar[str]
 
     survives_folding: ClassVar[bool] = False
     """True if its promise outlives the scaling of whole channels, which folding a BatchNorm does."""
 
+    where: Where = dataclasses.field(default=None, kw_only=True)
+    layers: Any = dataclasses.field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.where, Sequence) and not isinstance(self.where, str):
+            object.__setattr__(self, "where", tuple(self.where))
+        patterns = self.patterns
+        if not (self.where is None or callable(self.where) or patterns) or not all(
+            isinstance(pattern, str) and pattern for pattern in patterns
+        ):
+            raise ValueError(
+                f"Expected where as a layer's name, several, or a predicate. Received: where={self.where!r}."
+            )
+        object.__setattr__(self, "layers", _frozen(self.layers))
+        for _, settings in self.layers:
+            self._with(settings)  # raises what is wrong with them now, not when a layer fits
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The names and patterns in `where`; none if it is a predicate or takes all."""
+        if isinstance(self.where, str):
+            return (self.where,)
+        return self.where if isinstance(self.where, tuple) else ()
+
+    def for_kernel(self, kernel: Kernel) -> "Technique | None":
+        """Return the technique with the settings for one kernel, or None where it leaves the kernel alone."""
+        if callable(self.where):
+            if not self.where(kernel):
+                return None
+        elif self.where is not None and not any(fnmatchcase(kernel.layer, name) for name in self.patterns):
+            return None
+        for pattern, settings in self.layers:
+            if fnmatchcase(kernel.layer, pattern):
+                return self._with(settings)
+        return self
+
+    def _with(self, settings: Any) -> "Technique | None":
+        if settings is None:
+            return None
+        first = next(field.name for field in dataclasses.fields(self) if not field.kw_only)
+        changes = dict(settings) if isinstance(settings, _Settings) else {first: settings}
+        try:
+            return dataclasses.replace(self, **{"layers": (), **changes})
+        except TypeError as error:
+            raise ValueError(
+                f"Expected settings of {self.name} in layers. Received: {changes} ({error})."
+            ) from None
+
     def settled(self) -> "Technique":
         """Return the technique without its schedule: on a kernel that keeps its promise it changes nothing."""
         return self
+
+    def rewrite(self, model: keras.Model) -> keras.Model:
+        """Return the model with other layers, before any transform is put in; most change none."""
+        return model
+
+    def bind(self, model: keras.Model) -> "Callable[[Kernel, int], Transform | None]":
+        """Return what makes the transform of a kernel at a stage, for a technique that must know the whole model."""
+
+        def make(kernel: Kernel, stage: int) -> Transform | None:
+            technique = self.for_kernel(kernel)
+            return None if technique is None else technique.transform(kernel, stage=stage)
+
+        return make
 
     @abc.abstractmethod
     def transform(self, kernel: Kernel, *, stage: int = 0) -> Transform | None:
@@ -146,13 +258,37 @@ class Technique(abc.ABC):
     def __str__(self) -> str:
         """Return the recipe line: required settings bare, a first optional one always, the rest if changed."""
         arguments = []
-        for position, field in enumerate(dataclasses.fields(self)):  # type: ignore[arg-type]
+        fields = sorted(dataclasses.fields(self), key=lambda field: bool(field.kw_only))
+        for position, field in enumerate(fields):
             value = getattr(self, field.name)
+            if field.name == "layers":
+                value = {
+                    name: dict(item) if isinstance(item, _Settings) else item for name, item in value
+                } or field.default
             if field.default is dataclasses.MISSING:
                 arguments.append(repr(value))
-            elif position == 0 or value != field.default:
+            elif (position == 0 and not field.kw_only) or value != field.default:
                 arguments.append(f"{field.name}={value!r}")
         return f"{self.name}({', '.join(arguments)})"
+
+
+class _Settings(tuple):
+    """A dict of settings, frozen: (name, value) pairs. A class of its own, for a tuple may be a value."""
+
+    __slots__ = ()
+
+
+def _frozen(layers: Any) -> tuple[tuple[str, Any], ...]:
+    """`layers` as it was written, or frozen already, as pairs that can be hashed."""
+    if isinstance(layers, Mapping):
+        layers = tuple(layers.items())
+    pairs = isinstance(layers, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in layers)
+    if not pairs or not all(isinstance(name, str) for name, _ in layers):
+        raise ValueError(f"Expected layers as {{name: settings}}. Received: layers={layers!r}.")
+    return tuple(
+        (name, _Settings(settings.items()) if isinstance(settings, Mapping) else settings)
+        for name, settings in layers
+    )
 
 
 class Recipe:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from squeezekit.compress.base import Kernel, Slot, Technique, Transform, expect_share, to_numpy
+from squeezekit.compress.base import Kernel, Moment, Slot, Technique, Transform, expect_share, to_numpy
 
 __all__ = ["Mask", "Prune", "magnitude_masks", "ramp_sparsity"]
 
@@ -111,8 +111,9 @@ class Mask(Transform):
         return float(to_numpy(self.regrow)) > 0
 
     @classmethod
-    def update(cls, transforms: Sequence[Any], weights: Sequence[np.ndarray], progress: float) -> None:
-        """Choose the masks anew for the sparsity due at `progress`."""
+    def update(cls, transforms: Sequence[Any], weights: Sequence[np.ndarray], moment: Moment) -> None:
+        """Choose the masks anew for the sparsity that is due."""
+        progress = moment.progress
         due = [
             (mask, weight)
             for mask, weight in zip(transforms, weights, strict=True)
@@ -187,6 +188,7 @@ class Prune(Technique):
     smallest: int = 256
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         expect_share("sparsity", self.sparsity, below_one=True)
         if self.scope not in SCOPES:
             raise ValueError(f"Expected scope as one of {', '.join(SCOPES)}. Received: scope={self.scope!r}.")

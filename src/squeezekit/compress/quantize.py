@@ -96,6 +96,7 @@ class Quantize(Technique):
     per_channel: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         expect_bits(self.bits, BITS)
         if not isinstance(self.per_channel, bool):
             raise ValueError(f"Expected per_channel as True or False. Received: {self.per_channel!r}.")

@@ -15,6 +15,8 @@ TECHNIQUES: dict[str, type[Technique]] = {kind.name: kind for kind in (Prune, Sh
 
 MAX_LENGTH = 10_000
 
+_COMMON = {field.name for field in dataclasses.fields(Technique)}
+
 
 def parse(line: str) -> Recipe:
     """Read a recipe line: techniques in the order of their stages, separated by `|`.
@@ -79,7 +81,7 @@ def _technique(node: ast.expr, line: str) -> Technique:
         ) from None
     if len(named) < len(call.keywords):
         raise ValueError(f"Expected every setting once. Received: {text!r}.")
-    fields = ", ".join(field.name for field in dataclasses.fields(kind))  # type: ignore[arg-type]
+    fields = ", ".join(sorted((field.name for field in dataclasses.fields(kind)), key=_COMMON.__contains__))
     try:
         return kind(*positional, **named)  # type: ignore[arg-type]
     except TypeError as error:

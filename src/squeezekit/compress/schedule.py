@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from squeezekit.compress.apply import advance, hooked_layers
+from squeezekit.compress.base import Moment
 
 __all__ = ["Schedule"]
 
@@ -84,4 +85,4 @@ class Schedule(keras.callbacks.Callback):
         # On JAX the variables lie in the trainer's hands during an epoch; asking the callback for its
         # model brings them back, and the next step takes up what is assigned here.
         if self.model is not None:
-            advance(self.hooked, min(1.0, step / self.total_steps))
+            advance(self.hooked, Moment(step, self.total_steps))

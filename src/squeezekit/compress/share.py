@@ -104,6 +104,7 @@ class ShareWeights(Technique):
     bits: int = 5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         expect_bits(self.bits, BITS)
 
     def transform(self, kernel: Kernel, *, stage: int = 0) -> Codebook:
