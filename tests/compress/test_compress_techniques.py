@@ -93,11 +93,11 @@ def test_small_kernels_and_biases_stay_dense():
 def test_dropped_weights_learn_straight_through_until_the_ramp_ends():
     weight, upstream = weights(40, 1), weights(40, 1, seed=1)
     mask = built(Mask(0.5, (0.0, 0.8)), weight)
-    Mask.update([mask], [weight], 0.3)
+    Mask.update([mask], [weight], compress.Moment(30, 100))
     keep = ops.convert_to_numpy(mask.keep.value)
     assert 0 < np.count_nonzero(~keep) < 20
     np.testing.assert_allclose(gradient(mask, weight, upstream), upstream, rtol=1e-5)
-    Mask.update([mask], [weight], 0.8)
+    Mask.update([mask], [weight], compress.Moment(80, 100))
     keep = ops.convert_to_numpy(mask.keep.value)
     assert np.count_nonzero(~keep) == 20
     np.testing.assert_allclose(gradient(mask, weight, upstream), upstream * keep, rtol=1e-5)
@@ -106,13 +106,13 @@ def test_dropped_weights_learn_straight_through_until_the_ramp_ends():
 def test_a_dropped_weight_that_grew_comes_back_until_the_mask_is_final():
     weight = np.array([0.1, 1, 2, 3], "float32")
     mask = built(Mask(0.25, (0.0, 0.5)), weight)
-    Mask.update([mask], [weight], 0.49)
+    Mask.update([mask], [weight], compress.Moment(49, 100))
     assert not ops.convert_to_numpy(mask.keep.value)[0]
     grown = np.array([5, 1, 2, 3], "float32")
-    Mask.update([mask], [grown], 0.5)
+    Mask.update([mask], [grown], compress.Moment(50, 100))
     np.testing.assert_array_equal(ops.convert_to_numpy(mask.keep.value), [True, False, True, True])
     assert not mask.pending
-    Mask.update([mask], [weight], 1.0)
+    Mask.update([mask], [weight], compress.Moment(100, 100))
     np.testing.assert_array_equal(ops.convert_to_numpy(mask.keep.value), [True, False, True, True])
 
 
