@@ -20,8 +20,16 @@ from squeezekit.compress.hooks import HOOKED, KernelHook
 
 __all__ = ["HookedBlock", "is_block", "is_model", "own_variables", "parts", "plain_block", "trace"]
 
-# The attributes of any layer; on PyTorch the layers that are attributes lie in one of them, `_modules`.
-_KERAS_OWN = set(vars(layers.Layer(name="any"))) - {"_modules"}
+
+def _bookkeeping() -> set[str]:
+    """The attributes that any layer with a layer in it has, from Keras and the backend."""
+    probe = layers.Layer(name="probe")
+    probe.inside = layers.Layer(name="inside")
+    # On PyTorch the layers that are attributes lie in `_modules`.
+    return set(vars(probe)) - {"inside", "_modules"}
+
+
+_BOOKKEEPING = _bookkeeping()
 
 
 def is_model(layer: layers.Layer) -> bool:
@@ -206,10 +214,10 @@ class _Origin:
 
 
 def _no_config(name: str, kind: type[layers.Layer], reason: Any) -> ValueError:
-    lines = str(reason).strip().splitlines() or [repr(reason)]
+    words = " ".join(str(reason).split()).partition(" Example:")[0]  # Keras adds one of many lines
     return ValueError(
         "Expected a block whose class can be made again from its get_config(). "
-        f"Received: {name} of the kind {kind.__name__} ({lines[0].strip()})"
+        f"Received: {name} of the kind {kind.__name__} ({words})"
     )
 
 
@@ -241,5 +249,5 @@ def _children(layer: layers.Layer) -> Iterator[tuple[str, layers.Layer]]:
         if name == "_modules":
             for inner, item in value.items():
                 yield from walk(inner, item)
-        elif name not in _KERAS_OWN:
+        elif name not in _BOOKKEEPING:
             yield from walk(name, value)

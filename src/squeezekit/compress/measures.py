@@ -105,20 +105,24 @@ Calls = list[tuple[Shape, Shape]]
 
 def _measure_layers(model: keras.Model) -> Iterator[LayerMeasure]:
     blocks = [(name, layer) for name, layer in members(model) if is_block(layer)]
-    seen = _shapes_in_blocks(model) if blocks else {}
+    seen = _calls_in_blocks(model) if blocks else {}
+    inside = seen.keys()
     for name, layer in leaves(model):
         weights = _weights(layer)
         kernels = [weight for weight in weights if weight.ndim > 1]
         macs = 0
         if kernels:
-            shapes = seen[id(layer)] if id(layer) in seen else [(layer.input.shape, layer.output.shape)]
-            macs = _positions(name, layer, shapes) * sum(kernel.size for kernel in kernels)
+            _check_kind(name, layer)
+            # Keras keeps the shapes of the layers that are called in a model's graph themselves.
+            calls = seen[id(layer)] if id(layer) in inside else [(layer.input.shape, layer.output.shape)]
+            macs = _positions(name, layer, calls) * sum(kernel.size for kernel in kernels)
         if weights:
             yield _layer_measure(name, layer, weights, macs)
     for name, block in blocks:
-        own = [to_numpy(variable) for variable in own_variables(block)]
+        counted = {id(weight) for weight in block.weights}  # no seeds
+        own = [to_numpy(variable) for variable in own_variables(block) if id(variable) in counted]
         if any(weight.ndim > 1 for weight in own):
-            raise _unknown(name, block)
+            _check_kind(name, block)
         if own:
             yield _layer_measure(name, block, own, 0)
 
@@ -148,7 +152,7 @@ def _weights(layer: layers.Layer) -> list[np.ndarray]:
     return [to_numpy(weight) for weight in layer.weights]
 
 
-def _shapes_in_blocks(model: keras.Model) -> dict[int, Calls]:
+def _calls_in_blocks(model: keras.Model) -> dict[int, Calls]:
     """What is known of the calls of each layer in a block, by identity of the layer: Keras keeps nothing of it.
 
     The model runs once on symbolic tensors while each layer writes down what it is given and returns.
@@ -185,8 +189,6 @@ def _shape(value: Any) -> Shape:
 
 def _positions(name: str, layer: layers.Layer, calls: Calls) -> int:
     """How often each kernel weight is multiplied for one input."""
-    if not isinstance(layer, (layers.EinsumDense, *_BY_OUTPUT, *_BY_INPUT)):
-        raise _unknown(name, layer)
     if not calls:
         return 0
     entry, result = calls[0]
@@ -221,8 +223,9 @@ def _einsum_places(equation: str, entry: Shape) -> Shape:
     )
 
 
-def _unknown(name: str, layer: layers.Layer) -> ValueError:
-    return ValueError(
-        "Expected layers whose multiplications are known. "
-        f"Received: {name} of the kind {_kind(layer).__name__}."
-    )
+def _check_kind(name: str, layer: layers.Layer) -> None:
+    if not isinstance(layer, (layers.EinsumDense, *_BY_OUTPUT, *_BY_INPUT)):
+        raise ValueError(
+            "Expected layers whose multiplications are known. "
+            f"Received: {name} of the kind {_kind(layer).__name__}."
+        )
