@@ -43,8 +43,12 @@ def test_a_real_network_is_pruned_shared_quantized_trained_stripped_and_exported
     squeezed = compress.apply(model, "prune(0.5, ramp=None) | share(3) | quantize(8)")
     assert len(list(hooked_layers(squeezed))) == count
     before = {name: layer.effective_kernel() for name, layer in hooked_layers(squeezed)}
+    # An entry of a codebook gets the gradients of all its weights: the step is kept small as a whole.
     squeezed.compile(
-        keras.optimizers.SGD(1.0, global_clipnorm=1e-3), "sparse_categorical_crossentropy", run_eagerly=True, jit_compile=False
+        keras.optimizers.SGD(1.0, global_clipnorm=1e-3),
+        "sparse_categorical_crossentropy",
+        run_eagerly=True,
+        jit_compile=False,
     )
     squeezed.train_on_batch(x, np.arange(len(x)))
 
@@ -67,21 +71,18 @@ def normalize(model, x):
 
 
 def check_kernels(plain, before):
-    found = 0
+    trained = []
     for layer in plain.layers:
         if type(layer) in STOCK:
             kernel = ops.convert_to_numpy(ops.convert_to_tensor(layer.kernel))
-            found += 1
+            trained.append(not np.array_equal(kernel, before[layer.name]))
             assert np.unique(kernel).size <= 8, layer.name
             steps = kernel.astype(np.float64) / np.abs(kernel).max() * 127
             np.testing.assert_allclose(steps, np.round(steps), atol=1e-4)
             if kernel.size >= 256:  # smaller ones are not pruned
                 assert np.count_nonzero(kernel == 0) >= np.floor(kernel.size / 2 + 0.5), layer.name
-    assert found == len(before)
-    trained = plain.layers[-1] if plain.layers[-1].weights else plain.get_layer("logits")
-    assert not np.array_equal(
-        ops.convert_to_numpy(ops.convert_to_tensor(trained.kernel)), before[trained.name]
-    )
+    assert len(trained) == len(before)
+    assert any(trained)
 
 
 def check_export(plain, x, outputs, path):
