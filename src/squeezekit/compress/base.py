@@ -164,13 +164,24 @@ def to_numpy(tensor: Any) -> np.ndarray:
     return np.array(ops.convert_to_numpy(ops.convert_to_tensor(tensor)))
 
 
+def fits(layer: str, pattern: str) -> bool:
+    """Return whether a pattern names a layer, or a nested model or block that it is in.
+
+    Example:
+        >>> fits("head/fc", "head/*"), fits("head/fc", "head"), fits("head/fc", "fc")
+        (True, True, False)
+    """
+    names = layer.split("/")
+    return any(fnmatchcase("/".join(names[:count]), pattern) for count in range(1, len(names) + 1))
+
+
 @dataclasses.dataclass(frozen=True)
 class Technique(abc.ABC):
     """One step of a recipe: a frozen dataclass of settings that makes a transform for each kernel.
 
     Args:
         where: the layers to transform. A layer inside a nested model or block has the names around it
-            in front: `"head/fc"`, `"fire2/*"`.
+            in front: `"head/fc"`; `"head"` stands for all in it.
         layers: other settings for some layers: {name or pattern: value of the technique's first setting,
             or {setting: value}, or None to leave the layer alone}. The first pattern that fits counts.
 
@@ -212,10 +223,10 @@ class Technique(abc.ABC):
         if callable(self.where):
             if not self.where(kernel):
                 return None
-        elif self.where is not None and not any(fnmatchcase(kernel.layer, name) for name in self.patterns):
+        elif self.where is not None and not any(fits(kernel.layer, name) for name in self.patterns):
             return None
         for pattern, settings in self.layers:
-            if fnmatchcase(kernel.layer, pattern):
+            if fits(kernel.layer, pattern):
                 return self._with(settings)
         return self
 
