@@ -62,9 +62,9 @@ def compiled(model, how=EAGER):
 
 
 def fit(model, steps=3, how=EAGER):
-    """Train `steps` steps of two images each, with the schedule that the model's ramps need."""
+    """Train `steps` steps of two images each, with the schedule that the model's techniques need."""
     x, y = batch(2 * steps)
-    schedule = compress.Schedule(model, total_steps=steps, every=1)
+    schedule = compress.Schedule(model, total_steps=steps)
     compiled(model, how).fit(x, y, batch_size=2, shuffle=False, verbose=0, callbacks=[schedule])
     return model
 

@@ -12,7 +12,7 @@ from squeezekit import compress
 SPARSITY, SHARE_BITS, GRID_BITS = 0.8, 3, 8
 
 TECHNIQUES = {
-    "prune": compress.Prune(SPARSITY, ramp=(0.0, 0.7), smallest=0),
+    "prune": compress.Prune(SPARSITY, end=0.7, smallest=0),
     "share": compress.ShareWeights(SHARE_BITS),
     "quantize": compress.Quantize(GRID_BITS),
 }
@@ -109,7 +109,7 @@ def test_a_killed_training_goes_on_to_the_same_result(recipe, tmp_path):
 
     def steps(model, first, last):
         x, y = nets.batch(12)
-        schedule = compress.Schedule(model, total_steps=12, initial_step=first, every=5)
+        schedule = compress.Schedule(model, total_steps=12, initial_step=first)
         model.fit(x[first:last], y[first:last], batch_size=1, shuffle=False, verbose=0, callbacks=[schedule])
 
     unbroken = nets.compiled(start())
