@@ -23,6 +23,10 @@ FINE_BINS = 1 << 20
 POLISH_STEPS = 50
 LLOYD_STEPS = 300
 
+MOST_CLIPPED = 64
+"""The largest value may lie at most this many times beyond a uniform grid."""
+CLIPPED_STEPS = 256
+
 Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -119,8 +123,9 @@ def uniform_step(values: np.ndarray, levels: int) -> float:
         step = (counts * multiples) @ points / ((counts * multiples) @ multiples)
         return float(counts @ np.square(points - multiples * step)), float(step)
 
-    # The peak as the k-th multiple: k below `levels` leaves the outer ones unused, k above clips.
-    return min(fitted(peak / k) for k in range(1, 4 * levels + 1))[1]
+    # Up to `levels`, the peak is the k-th multiple, so that a grid in the values is found; beyond, it is clipped.
+    shares = [*range(1, levels + 1), *(levels * np.geomspace(1, MOST_CLIPPED, CLIPPED_STEPS))]
+    return min(fitted(peak / share) for share in shares)[1]
 
 
 def assign(values: np.ndarray, centroids: np.ndarray) -> np.ndarray:
