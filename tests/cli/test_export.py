@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     x = layers.Conv2D(12, 3, strides=4, activation="relu")(image)
     model = keras.Model(image, layers.Softmax()(layers.Dense(2)(layers.GlobalAveragePooling2D()(x))))
     model.save(root / "model.keras")
-    compress.apply(model, "prune(0.5, ramp=None)").save(root / "hooked.keras")
+    compress.apply(model, "prune(0.5, schedule='constant')").save(root / "hooked.keras")
     random = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (root / "images" / name).mkdir(parents=True)

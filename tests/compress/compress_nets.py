@@ -53,6 +53,8 @@ def batch(count=8, seed=1):
 EAGER = {"run_eagerly": True, "jit_compile": False}
 """Tracing a step costs more than running four: compiled steps are tried where compiling is the question."""
 GRAPH = {"jit_compile": False}
+COMPILED = {"jit_compile": keras.backend.backend() == "jax"}
+"""As the backend compiles steps fastest: a TensorFlow graph, JAX's jit; PyTorch has none that is quick to make."""
 JIT = {"jit_compile": True}
 
 
@@ -61,10 +63,10 @@ def compiled(model, how=EAGER):
     return model
 
 
-def fit(model, steps=3, how=EAGER):
-    """Train `steps` steps of two images each, with the schedule that the model's ramps need."""
+def fit(model, steps=4, how=EAGER):
+    """Train `steps` steps of two images each, with the schedule that the model's techniques need."""
     x, y = batch(2 * steps)
-    schedule = compress.Schedule(model, total_steps=steps, every=1)
+    schedule = compress.Schedule(model, total_steps=steps)
     compiled(model, how).fit(x, y, batch_size=2, shuffle=False, verbose=0, callbacks=[schedule])
     return model
 

@@ -34,7 +34,7 @@ def apply(
     The copy has the same layers, names, weights and outputs, with transforms in its convolutions
     (plain, depthwise, transposed), Dense and EinsumDense layers, also inside nested models and inside
     blocks: layers of your own class that hold such layers. Compile and fit it like any Keras model, with
-    `Schedule` among the callbacks if a technique ramps. Applied to a model that has transforms already,
+    `Schedule` among the callbacks if a technique has a schedule. Applied to a model that has transforms already,
     the new ones join them: masks stay, codebooks stay. A recipe is applied as a whole, so its
     techniques train together; for one stage after another apply them one by one and train between.
 
@@ -60,7 +60,7 @@ def apply(
 
     Example:
         >>> model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(10, name="fc")])
-        >>> pruned = apply(model, "prune(0.75, ramp=None)")
+        >>> pruned = apply(model, "prune(0.75, schedule='constant')")
         >>> int((strip(pruned).get_layer("fc").kernel.numpy() == 0).sum())
         240
     """
@@ -77,7 +77,7 @@ def apply(
 def strip(model: keras.Model) -> keras.Model:
     """Return a plain model of stock Keras layers that hold the effective kernels.
 
-    A ramp that has not ended is brought to its end first, in the copy: what leaves keeps its promise.
+    A schedule that has not ended is brought to its end first, in the copy: what leaves keeps its promise.
 
     Args:
         model: with or without transforms; not changed.
@@ -105,25 +105,29 @@ def strip(model: keras.Model) -> keras.Model:
 
 
 def finish(model: keras.Model) -> None:
-    """Bring every ramp of `model` to its end now."""
+    """Bring every schedule of `model` to its end now."""
     advance(model, END)
 
 
-def advance(model: keras.Model, moment: Moment) -> None:
-    """Bring every ramp of `model` to `moment`; those that are further stay where they are.
+def advance(model: keras.Model, moment: Moment, *, since: int | None = None) -> None:
+    """Bring every schedule of `model` to `moment`; those that are further stay where they are.
 
     Args:
         model: with or without transforms; the transforms' state is changed in place.
         moment: how far the training is.
+        since: step of the update before; only what is due after it then moves. None moves everything.
     """
     stages: dict[tuple[int, type[Transform]], list[tuple[Transform, KernelHook]]] = defaultdict(list)
     for _, layer in hooked_layers(model):
         for transform in layer.transforms:
-            if transform.pending:
+            if (since is None or transform.due(moment, since)) and transform.pending:
                 stages[transform.stage, type(transform)].append((transform, layer))
-    for (_, kind), pairs in sorted(stages.items(), key=lambda item: item[0][0]):
-        weights = [layer.input_of(transform) for transform, layer in pairs]
-        kind.update([transform for transform, _ in pairs], weights, moment)
+    for (_, kind), members in sorted(stages.items(), key=lambda item: item[0][0]):
+        weights = [
+            layer.effective_kernel() if kind.fits_result else layer.input_of(transform)
+            for transform, layer in members
+        ]
+        kind.update([transform for transform, _ in members], weights, moment)
 
 
 def broken_promises(model: keras.Model) -> list[str]:
