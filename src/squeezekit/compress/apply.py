@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras.src.models.functional import Functional  # the class of keras.Model(inputs, outputs), not exported
 
-from squeezekit.compress.base import END, Kernel, Moment, Recipe, Technique, Transform, to_numpy
+from squeezekit.compress.base import END, Inserted, Kernel, Moment, Recipe, Technique, Transform, to_numpy
 from squeezekit.compress.hooks import HOOKED, KernelHook
 from squeezekit.compress.recipe import parse
 
@@ -79,12 +79,15 @@ def strip(model: keras.Model) -> keras.Model:
         >>> [type(layer).__name__ for layer in strip(apply(model, "share(bits=3)")).layers]
         ['Dense']
     """
-    transforms = [transform for _, layer in hooked_layers(model) for transform in layer.transforms]
-    if any(transform.pending for transform in transforms):
+    extras: list[Transform | Inserted] = [
+        transform for _, layer in hooked_layers(model) for transform in layer.transforms
+    ]
+    extras += _inserted(model)
+    if any(extra.pending for extra in extras):
         model = _clone(model, _same)
         finish(model)
     plain = _clone(model, _stock)
-    kinds: dict[type[Transform], None] = dict.fromkeys(map(type, transforms))
+    kinds: dict[type[Transform | Inserted], None] = dict.fromkeys(map(type, extras))
     for kind in kinds:
         plain = kind.leave(plain)
     return plain
@@ -110,6 +113,9 @@ def advance(model: keras.Model, moment: Moment) -> None:
     for (_, kind), members in sorted(stages.items(), key=lambda item: item[0][0]):
         weights = [layer.input_of(transform) for transform, layer in members]
         kind.update([transform for transform, _ in members], weights, moment)
+    for layer in _inserted(model):
+        if layer.pending:
+            layer.advance(moment)
 
 
 def broken_promises(model: keras.Model) -> list[str]:
@@ -135,6 +141,10 @@ def hooked_layers(model: keras.Model) -> Iterator[tuple[str, KernelHook]]:
     for name, layer in leaves(model):
         if isinstance(layer, KernelHook):
             yield name, layer
+
+
+def _inserted(model: keras.Model) -> list[Inserted]:
+    return [layer for _, layer in leaves(model) if isinstance(layer, Inserted)]
 
 
 def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) -> keras.Model:

@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers
 
 from squeezekit.compress.apply import leaves
-from squeezekit.compress.base import to_numpy
+from squeezekit.compress.base import Inserted, to_numpy
 from squeezekit.compress.hooks import KernelHook
 
 __all__ = ["LayerMeasure", "Measures", "measure"]
@@ -97,7 +97,7 @@ def measure(model: keras.Model) -> Measures:
 def _measure_layers(model: keras.Model) -> Iterator[LayerMeasure]:
     for name, layer in leaves(model):
         weights = _weights(layer)
-        if not weights:
+        if not weights or isinstance(layer, Inserted):
             continue
         kernels = [weight for weight in weights if weight.ndim > 1]
         yield LayerMeasure(
