@@ -1,5 +1,6 @@
 """Compression techniques that compose: prune, share, quantize, in any order, on any Keras 3 backend."""
 
+from squeezekit.compress.activations import activation_ranges
 from squeezekit.compress.apply import advance, apply, broken_promises, finish, strip
 from squeezekit.compress.base import Kernel, Moment, Recipe, Technique, Transform
 from squeezekit.compress.measures import LayerMeasure, Measures, measure
@@ -22,6 +23,7 @@ __all__ = [
     "ShareWeights",
     "Technique",
     "Transform",
+    "activation_ranges",
     "advance",
     "apply",
     "broken_promises",

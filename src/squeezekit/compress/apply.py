@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from squeezekit.compress.base import END, Kernel, Moment, Recipe, Technique, Transform, fits
+from squeezekit.compress.base import END, Inserted, Kernel, Moment, Recipe, Technique, Transform, fits
 from squeezekit.compress.blocks import is_block, own_variables, parts, plain_block
 from squeezekit.compress.cloning import (
     block_copy,
@@ -93,12 +93,15 @@ def strip(model: keras.Model) -> keras.Model:
         >>> [type(layer).__name__ for layer in strip(apply(model, "share(bits=3)")).layers]
         ['Dense']
     """
-    transforms = [transform for _, layer in hooked_layers(model) for transform in layer.transforms]
-    if any(transform.pending for transform in transforms):
+    extras: list[Transform | Inserted] = [
+        transform for _, layer in hooked_layers(model) for transform in layer.transforms
+    ]
+    extras += _inserted(model)
+    if any(extra.pending for extra in extras):
         model = clone(model, same)
         finish(model)
     plain = clone(model, _stock)
-    kinds: dict[type[Transform], None] = dict.fromkeys(map(type, transforms))
+    kinds: dict[type[Transform | Inserted], None] = dict.fromkeys(map(type, extras))
     for kind in kinds:
         plain = kind.leave(plain)
     return plain
@@ -122,12 +125,15 @@ def advance(model: keras.Model, moment: Moment, *, since: int | None = None) -> 
         for transform in layer.transforms:
             if (since is None or transform.due(moment, since)) and transform.pending:
                 stages[transform.stage, type(transform)].append((transform, layer))
-    for (_, kind), members in sorted(stages.items(), key=lambda item: item[0][0]):
+    for (_, kind), pairs in sorted(stages.items(), key=lambda item: item[0][0]):
         weights = [
             layer.effective_kernel() if kind.fits_result else layer.input_of(transform)
-            for transform, layer in members
+            for transform, layer in pairs
         ]
-        kind.update([transform for transform, _ in members], weights, moment)
+        kind.update([transform for transform, _ in pairs], weights, moment)
+    for layer in _inserted(model):
+        if layer.pending:
+            layer.advance(moment)
 
 
 def broken_promises(model: keras.Model) -> list[str]:
@@ -146,6 +152,10 @@ def broken_promises(model: keras.Model) -> list[str]:
             if broken:
                 lines.append(f"{name}: {broken}")
     return lines
+
+
+def _inserted(model: keras.Model) -> list[Inserted]:
+    return [layer for _, layer in leaves(model) if isinstance(layer, Inserted)]
 
 
 def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) -> keras.Model:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["Kernel", "Moment", "Recipe", "Slot", "Technique", "Transform", "Where"]
+__all__ = ["Inserted", "Kernel", "Moment", "Recipe", "Slot", "Technique", "Transform", "Where"]
 
 
 class Slot(enum.IntEnum):
@@ -177,6 +177,23 @@ class Transform(keras.layers.Layer, abc.ABC):
     def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return `input_shape`: a transform never changes the shape of a kernel."""
         return input_shape
+
+
+class Inserted(keras.layers.Layer, abc.ABC):
+    """A layer that `Technique.rewrite` puts between the others and `strip` takes out again."""
+
+    @property
+    def pending(self) -> bool:
+        """True while `advance` can still change something."""
+        return False
+
+    def advance(self, moment: Moment) -> None:
+        """Move to `moment`, eagerly, between two training steps. Never moves backwards."""
+
+    @classmethod
+    @abc.abstractmethod
+    def leave(cls, plain: keras.Model) -> keras.Model:
+        """Return a copy of the model without the layers of this class."""
 
 
 def to_numpy(tensor: Any) -> np.ndarray:

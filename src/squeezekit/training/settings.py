@@ -159,5 +159,5 @@ class Settings:
             optimizer = keras.optimizers.AdamW(
                 schedule, weight_decay=self.weight_decay, clipnorm=self.clip_norm
             )
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "codebook"])
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "codebook", "_factor"])
         return optimizer
