@@ -2,12 +2,15 @@
 
 from squeezekit.compress.apply import advance, apply, broken_promises, finish, strip
 from squeezekit.compress.base import Kernel, Moment, Recipe, Technique, Transform
+from squeezekit.compress.channels import PruneChannels
 from squeezekit.compress.measures import LayerMeasure, Measures, measure
 from squeezekit.compress.prune import Prune
 from squeezekit.compress.quantize import Quantize
 from squeezekit.compress.recipe import TECHNIQUES, parse
 from squeezekit.compress.schedule import Schedule
+from squeezekit.compress.separable import Separable
 from squeezekit.compress.share import ShareWeights
+from squeezekit.compress.shrink import shrink
 
 __all__ = [
     "TECHNIQUES",
@@ -16,9 +19,11 @@ __all__ = [
     "Measures",
     "Moment",
     "Prune",
+    "PruneChannels",
     "Quantize",
     "Recipe",
     "Schedule",
+    "Separable",
     "ShareWeights",
     "Technique",
     "Transform",
@@ -28,5 +33,6 @@ __all__ = [
     "finish",
     "measure",
     "parse",
+    "shrink",
     "strip",
 ]

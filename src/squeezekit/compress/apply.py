@@ -10,6 +10,7 @@ import numpy as np
 from keras.src.models.functional import Functional  # the class of keras.Model(inputs, outputs), not exported
 
 from squeezekit.compress.base import END, Kernel, Moment, Recipe, Technique, Transform, to_numpy
+from squeezekit.compress.graph import check_model, leaves
 from squeezekit.compress.hooks import HOOKED, KernelHook
 from squeezekit.compress.recipe import parse
 
@@ -51,7 +52,7 @@ def apply(
         240
     """
     recipe = parse(technique) if isinstance(technique, str) else Recipe(technique)
-    _check_model(model.name, model)
+    check_model(model.name, model)
     _check_skip(model, skip)
     if not len(recipe):
         return _clone(model, _same)
@@ -212,7 +213,7 @@ def _clone(model: keras.Model, convert: Convert) -> keras.Model:
     """Clone with every leaf layer converted, then copy the weights, through NumPy."""
     models = list(_models(model))
     for name, inside in models:
-        _check_model(name, inside)
+        check_model(name, inside)
     names = {id(layer): name for name, layer in leaves(model)}
     pairs = []
 
@@ -265,41 +266,12 @@ def _copy_variables(sources: list[Any], targets: list[Any]) -> None:
         target.assign(to_numpy(source))
 
 
-def leaves(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
-    """Yield (name, layer) for every layer that is no functional or sequential model, each once."""
-    seen = set()
-
-    def walk(inside: keras.Model, prefix: str) -> Iterator[tuple[str, keras.layers.Layer]]:
-        for layer in inside.layers:
-            if id(layer) in seen:
-                continue
-            seen.add(id(layer))
-            if isinstance(layer, Functional | keras.Sequential):
-                yield from walk(layer, f"{prefix}{layer.name}/")
-            else:
-                yield f"{prefix}{layer.name}", layer
-
-    yield from walk(model, "")
-
-
 def _models(model: keras.Model, name: str = "") -> Iterator[tuple[str, keras.Model]]:
     """Yield (name, model) for the model and every functional or sequential model in it."""
     yield name or model.name, model
     for layer in model.layers:
         if isinstance(layer, Functional | keras.Sequential):
             yield from _models(layer, f"{name}/{layer.name}" if name else layer.name)
-
-
-def _check_model(name: str, model: keras.Model) -> None:
-    """Refuse a model whose graph is not known: a copy of it would be something else."""
-    kind = next((kind for kind in (keras.Sequential, Functional) if isinstance(model, kind)), None)
-    if kind is None or type(model).call is not kind.call:
-        raise ValueError(
-            "Expected a functional or sequential model of plain layers. "
-            f"Received: {name}, which is of the class {type(model).__name__} with a call of its own."
-        )
-    if not model.built:
-        raise ValueError(f"Expected a built model: give it an Input. Received: {name}, not built.")
 
 
 def _check_skip(model: keras.Model, skip: Collection[str]) -> None:
