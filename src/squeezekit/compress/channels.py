@@ -121,7 +121,7 @@ class ChannelMask(Transform):
         first = due[0][0]
         start, end = moment.share_of(first.start), moment.share_of(first.end)
         final = moment.progress >= end
-        done = ramp_sparsity(moment.progress, 1.0, start, end)
+        done = ramp_sparsity(moment.progress, 1.0, start, end) if start < end else float(final)
         going = _going(due, done, together=first.scope == "global")
         for mask, weight in due:
             mask.keep.assign(mask._mask(going, weight.shape, final=final))
