@@ -84,3 +84,12 @@ def plain_kernels(model, prefix=""):
         elif type(layer) in (layers.Conv2D, layers.Dense, layers.DepthwiseConv2D):
             found[prefix + layer.name] = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(layer.kernel))
     return found
+
+
+def fit_plain(model, how=EAGER):
+    """One step of training of a model without transforms."""
+    x, y = batch(2)
+    before = outputs(model)
+    compiled(model, how).fit(x, y, verbose=0)
+    assert not np.array_equal(before, outputs(model))
+    return model

@@ -81,7 +81,7 @@ def test_recipes_and_techniques_cannot_change():
 
 
 def test_every_technique_is_known_by_its_name():
-    assert {kind.name for kind in TECHNIQUES.values()} == set(TECHNIQUES) == {"prune", "share", "quantize"}
+    assert {kind.name for kind in TECHNIQUES.values()} == set(TECHNIQUES) >= {"prune", "share", "quantize"}
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,15 @@
 from squeezekit.compress.activations import activation_ranges
 from squeezekit.compress.apply import advance, apply, broken_promises, finish, strip
 from squeezekit.compress.base import Kernel, Moment, Recipe, Technique, Transform
+from squeezekit.compress.channels import PruneChannels
 from squeezekit.compress.measures import LayerMeasure, Measures, measure
 from squeezekit.compress.prune import Prune
 from squeezekit.compress.quantize import Quantize
 from squeezekit.compress.recipe import TECHNIQUES, parse
 from squeezekit.compress.schedule import Schedule
+from squeezekit.compress.separable import Separable
 from squeezekit.compress.share import ShareWeights
+from squeezekit.compress.shrink import shrink
 
 __all__ = [
     "TECHNIQUES",
@@ -17,9 +20,11 @@ __all__ = [
     "Measures",
     "Moment",
     "Prune",
+    "PruneChannels",
     "Quantize",
     "Recipe",
     "Schedule",
+    "Separable",
     "ShareWeights",
     "Technique",
     "Transform",
@@ -30,5 +35,6 @@ __all__ = [
     "finish",
     "measure",
     "parse",
+    "shrink",
     "strip",
 ]

@@ -161,7 +161,8 @@ def _inserted(model: keras.Model) -> list[Inserted]:
 def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) -> keras.Model:
     _check_names("where", technique.patterns, model)
     _check_names("layers", [pattern for pattern, _ in technique.layers], model)
-    rewritten = technique.rewrite(model)
+    passed_over = tuple((pattern, None) for pattern in skip)
+    rewritten = dataclasses.replace(technique, layers=passed_over + technique.layers).rewrite(model)
     changed = rewritten is not model
     model = rewritten
     stages = [transform.stage for _, layer in hooked_layers(model) for transform in layer.transforms]

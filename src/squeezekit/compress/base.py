@@ -231,6 +231,9 @@ class Technique(abc.ABC):
     survives_folding: ClassVar[bool] = False
     """True if its promise outlives the scaling of whole channels, which folding a BatchNorm does."""
 
+    reshapes: ClassVar[bool] = False
+    """True if `strip` gives a network of other shapes: what comes later should be given that one."""
+
     where: Where = dataclasses.field(default=None, kw_only=True)
     layers: Any = dataclasses.field(default=(), kw_only=True)
 
@@ -279,8 +282,11 @@ class Technique(abc.ABC):
                 f"Expected settings of {self.name} in layers. Received: {changes} ({error})."
             ) from None
 
-    def settled(self) -> "Technique":
-        """Return the technique without its schedule: on a kernel that keeps its promise it changes nothing."""
+    def settled(self) -> "Technique | None":
+        """Return the technique without its schedule: on a kernel that keeps its promise it changes nothing.
+
+        None if a model that was stripped keeps the promise whatever happens to it.
+        """
         return self
 
     def everywhere(self, **changes: Any) -> Any:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from squeezekit import compress, models
+from squeezekit.compress.apply import hooked_layers
 from squeezekit.data import Dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.fitting import History, fit
@@ -66,9 +67,11 @@ def compress_in_stages(
     squeezed, line = model, ""
     folded = False
     for index, technique in enumerate(recipe, start=1):
-        if not technique.survives_folding and not folded:
-            squeezed = _fold(squeezed, recipe.techniques[: index - 1])
-            folded = True
+        earlier = recipe.techniques[: index - 1]
+        fold = not technique.survives_folding and not folded
+        if fold or (earlier and earlier[-1].reshapes):
+            squeezed = _renew(squeezed, earlier, fold=fold)
+            folded = folded or fold
         line = f"{line} | {technique}" if line else str(technique)
         squeezed = compress.apply(squeezed, technique)
         history = fit(
@@ -79,7 +82,7 @@ def compress_in_stages(
             folder=folder,
             name=f"{index}-{technique.name}",
             progress=progress,
-            compressed=True,
+            compressed=next(hooked_layers(squeezed), None) is not None,
             identity={"recipe": line, "start": digest},
         )
         stages.append(Stage(line, history))
@@ -87,15 +90,20 @@ def compress_in_stages(
     return models.fold_batch_norm(plain), stages
 
 
-def _fold(model: keras.Model, earlier: Sequence[compress.Technique]) -> keras.Model:
-    """Fold BatchNorm and put the techniques that survive it back in force.
+def _renew(model: keras.Model, earlier: Sequence[compress.Technique], *, fold: bool) -> keras.Model:
+    """Strip, fold BatchNorm if asked to, and put the earlier techniques back in force.
 
     Pruning wants BatchNorm: without it the signal of a deep network dies with its weights, layer by layer,
     and retraining starts from noise. Codebooks and grids want it folded: they are made of what ships.
+    A network that lost channels is stripped of them before the next technique counts its weights.
     """
-    plain = models.fold_batch_norm(compress.strip(model))
+    plain = compress.strip(model)
+    if fold:
+        plain = models.fold_batch_norm(plain)
     for technique in earlier:
-        plain = compress.apply(plain, technique.settled())
+        settled = technique.settled()
+        if settled is not None:
+            plain = compress.apply(plain, settled)
     return plain
 
 
