@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers
 
 from squeezekit.compress.base import Kernel, Technique, to_numpy
-from squeezekit.compress.cloning import check_model, members
+from squeezekit.compress.cloning import check_model, copied, members
 from squeezekit.compress.couplings import rebuild
 from squeezekit.compress.hooks import KernelHook
 
