@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from squeezekit import compress, files, models, study, training
-from squeezekit.cli.options import finish_run, training_options
+from squeezekit.cli.options import finish_run, show_advice, training_options
 
 __all__ = ["command"]
 
@@ -18,12 +18,35 @@ __all__ = ["command"]
 @click.argument("data")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--recipe", default=study.DEFAULT_RECIPE, show_default=True, help="Techniques, in order.")
+@click.option(
+    "--teacher",
+    metavar="MODEL.keras|self",
+    default="",
+    help="Network that guides the retraining; 'self' is MODEL.keras as it is.",
+)
+@click.option(
+    "--temperature",
+    default=4.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Softens the teacher's probabilities.",
+)
+@click.option(
+    "--distil-weight",
+    default=0.7,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Of the teacher against the labels.",
+)
 @training_options
 def command(
     model_path: Path,
     data: str,
     out: Path,
     recipe: str,
+    teacher: str,
+    temperature: float,
+    distil_weight: float,
     settings: training.Settings,
     size: int,
     as_json: bool,
@@ -41,6 +64,10 @@ def command(
         raise ValueError(
             f"Expected a model with a square input of the --size given. Received: {height}x{width}."
         )
+    distil = None
+    if teacher:
+        guide = model if teacher == "self" else models.load(teacher)
+        distil = training.Distil(guide, temperature=temperature, weight=distil_weight)
     shop = study.open_workshop(data, out, size=height, seed=settings.seed)
     if model.output_shape[-1] != len(shop.dataset.class_names):
         raise ValueError(
@@ -50,14 +77,23 @@ def command(
     # --epochs are those of a technique; the rate and the rest come from a training of the usual length.
     scratch = dataclasses.replace(settings, epochs=0).for_images(len(shop.dataset.train))
     settings = scratch.for_retraining(settings.epochs)
+    advice = compress.advice(models.fold_batch_norm(model), parsed)
+    for line in advice:
+        show_advice(line)
     before = shop.export(model, out / "before.tflite")
     rows = [shop.measure(before, "before", model.name, model)]
-    squeezed = shop.compress(model, parsed, settings)
+    squeezed = shop.compress(model, parsed, settings, distil=distil)
     with files.replacing(out / "model.keras") as temporary:
         squeezed.save(temporary)
     tflite = shop.export(squeezed, out / "model.tflite", recipe=str(parsed), int8="quantize" in names(parsed))
     rows.append(shop.measure(shop.pack(tflite, out / "model.sqz"), "squeezed", model.name, squeezed))
-    more = {"model": model.name, "recipe": str(parsed), "settings": settings.to_dict()}
+    more = {
+        "model": model.name,
+        "recipe": str(parsed),
+        "advice": advice,
+        "settings": settings.to_dict(),
+        **({} if distil is None else {"distil": distil.to_dict()}),
+    }
     finish_run(shop, rows, more, as_json=as_json)
 
 

@@ -1,5 +1,6 @@
 """Compression techniques that compose: prune, share, quantize, in any order, on any Keras 3 backend."""
 
+from squeezekit.compress.advice import advice
 from squeezekit.compress.apply import advance, apply, broken_promises, finish, strip
 from squeezekit.compress.base import Kernel, Moment, Recipe, Technique, Transform
 from squeezekit.compress.measures import LayerMeasure, Measures, measure
@@ -23,6 +24,7 @@ __all__ = [
     "Technique",
     "Transform",
     "advance",
+    "advice",
     "apply",
     "broken_promises",
     "finish",
