@@ -17,7 +17,24 @@ __all__ = ["command"]
 )
 @click.argument("data")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
-@click.option("--recipe", default=study.DEFAULT_RECIPE, show_default=True, help="Techniques, in order.")
+@click.option(
+    "--recipe",
+    default=None,
+    help=f"Techniques, in order.  [default: {study.DEFAULT_RECIPE}]",
+)
+@click.option(
+    "--recipe-from",
+    metavar="FILE.json",
+    type=click.Path(path_type=Path),
+    help="Take the recipe from what `squeezekit sensitivity` measured.",
+)
+@click.option(
+    "--drop",
+    default=0.01,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Accuracy that one layer may cost, for --recipe-from.",
+)
 @click.option(
     "--teacher",
     metavar="MODEL.keras|self",
@@ -43,7 +60,9 @@ def command(
     model_path: Path,
     data: str,
     out: Path,
-    recipe: str,
+    recipe: str | None,
+    recipe_from: Path | None,
+    drop: float,
     teacher: str,
     temperature: float,
     distil_weight: float,
@@ -57,7 +76,12 @@ def command(
 
     Writes OUT/model.keras (a plain model), OUT/model.tflite, OUT/model.sqz and OUT/run.json.
     """
-    parsed = compress.parse(recipe)
+    if recipe is not None and recipe_from is not None:
+        raise ValueError("Expected --recipe or --recipe-from, not both.")
+    if recipe_from is not None:
+        parsed = study.recipe_from(study.read_sensitivity(recipe_from), drop)
+    else:
+        parsed = compress.parse(study.DEFAULT_RECIPE if recipe is None else recipe)
     model = models.load(model_path)
     height, width = model.input_shape[1:3]
     if height != width or (size and size != height):
@@ -68,6 +92,7 @@ def command(
     if teacher:
         guide = model if teacher == "self" else models.load(teacher)
         distil = training.Distil(guide, temperature=temperature, weight=distil_weight)
+        distil.check(model)
     shop = study.open_workshop(data, out, size=height, seed=settings.seed)
     if model.output_shape[-1] != len(shop.dataset.class_names):
         raise ValueError(

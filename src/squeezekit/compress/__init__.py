@@ -1,7 +1,7 @@
 """Compression techniques that compose: prune, share, quantize, in any order, on any Keras 3 backend."""
 
 from squeezekit.compress.advice import advice
-from squeezekit.compress.apply import advance, apply, broken_promises, finish, strip
+from squeezekit.compress.apply import advance, apply, broken_promises, finish, kernel_layers, strip
 from squeezekit.compress.base import Kernel, Moment, Recipe, Technique, Transform
 from squeezekit.compress.measures import LayerMeasure, Measures, measure
 from squeezekit.compress.prune import Prune
@@ -28,6 +28,7 @@ __all__ = [
     "apply",
     "broken_promises",
     "finish",
+    "kernel_layers",
     "measure",
     "parse",
     "strip",

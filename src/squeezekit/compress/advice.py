@@ -14,7 +14,7 @@ import numpy as np
 
 from squeezekit.codec.coders import coders_named
 from squeezekit.codec.tensors import encode
-from squeezekit.compress.apply import leaves
+from squeezekit.compress.apply import kernel_layers
 from squeezekit.compress.base import END, Kernel, Recipe, Technique, Transform, to_numpy
 from squeezekit.compress.hooks import HOOKED, KernelHook
 from squeezekit.compress.prune import Prune
@@ -101,13 +101,9 @@ class _Layer:
 
 
 def _kernels(model: keras.Model) -> Iterator[_Layer]:
-    for name, layer in leaves(model):
-        if isinstance(layer, KernelHook):
-            kind, weight = type(layer), layer.effective_kernel()
-        elif type(layer) in HOOKED:
-            kind, weight = HOOKED[type(layer)], to_numpy(layer.kernel)
-        else:
-            continue
+    for name, layer in kernel_layers(model):
+        kind = type(layer) if isinstance(layer, KernelHook) else HOOKED[type(layer)]
+        weight = layer.effective_kernel() if isinstance(layer, KernelHook) else to_numpy(layer.kernel)
         yield _Layer(Kernel(name, weight.shape, kind.channel_axes), weight)
 
 

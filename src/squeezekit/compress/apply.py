@@ -13,7 +13,16 @@ from squeezekit.compress.base import END, Kernel, Moment, Recipe, Technique, Tra
 from squeezekit.compress.hooks import HOOKED, KernelHook
 from squeezekit.compress.recipe import parse
 
-__all__ = ["advance", "apply", "broken_promises", "finish", "hooked_layers", "leaves", "strip"]
+__all__ = [
+    "advance",
+    "apply",
+    "broken_promises",
+    "finish",
+    "hooked_layers",
+    "kernel_layers",
+    "leaves",
+    "strip",
+]
 
 
 def apply(
@@ -134,6 +143,19 @@ def hooked_layers(model: keras.Model) -> Iterator[tuple[str, KernelHook]]:
     """Yield (name, layer) for each hooked layer, also in nested models, each once."""
     for name, layer in leaves(model):
         if isinstance(layer, KernelHook):
+            yield name, layer
+
+
+def kernel_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yield (name, layer) for each layer whose kernel techniques can transform, with or without transforms.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="fc"), keras.layers.ReLU()])
+        >>> [name for name, _ in kernel_layers(model)]
+        ['fc']
+    """
+    for name, layer in leaves(model):
+        if isinstance(layer, KernelHook) or type(layer) in HOOKED:
             yield name, layer
 
 

@@ -1,5 +1,6 @@
 """Training: settings that work from scratch on small sets, exact resume, recipes stage by stage."""
 
+from squeezekit.training.checkpoint import weights_digest
 from squeezekit.training.distil import Distil
 from squeezekit.training.fitting import History, evaluate, fit
 from squeezekit.training.networks import settings_for, train_network
@@ -22,4 +23,5 @@ __all__ = [
     "precision",
     "settings_for",
     "train_network",
+    "weights_digest",
 ]

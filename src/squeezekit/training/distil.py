@@ -60,6 +60,13 @@ class Distil:
         teacher.trainable = False
         object.__setattr__(self, "teacher", teacher)
 
+    def check(self, student: keras.Model) -> None:
+        """Raise ValueError unless the teacher takes the student's inputs and knows its classes."""
+        for what in ("input_shape", "output_shape"):
+            here, there = getattr(student, what)[1:], getattr(self.teacher, what)[1:]
+            if here != there:
+                raise ValueError(f"Expected a teacher with the student's {what} {here}. Received: {there}.")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values that tell this teaching from others: the teacher by the SHA-256 of its weights."""
         return {
@@ -122,15 +129,12 @@ class Distiller(keras.Model):
     """
 
     def __init__(self, student: keras.Model, distil: Distil) -> None:
+        distil.check(student)
         super().__init__(name=f"{student.name}_and_teacher")
         self.student = student
         self.teacher = distil.teacher
         self.temperature = distil.temperature
         self.weight = distil.weight
-        for what in ("input_shape", "output_shape"):
-            here, there = getattr(student, what), getattr(distil.teacher, what)
-            if here != there:
-                raise ValueError(f"Expected a teacher with the student's {what} {here}. Received: {there}.")
 
     def call(self, x: Any, training: bool | None = None) -> Any:
         """Return what the student makes of `x`."""
