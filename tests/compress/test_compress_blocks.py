@@ -171,9 +171,7 @@ def test_blocks_train_save_strip_and_keep_their_promises(make, tmp_path):
     assert [name for name, _ in hooked_layers(copy)] == KERNELS[make]
     np.testing.assert_array_equal(nets.outputs(model), before)
 
-    copy = compress.apply(
-        compress.apply(model, "prune(0.6, end=0.7, smallest=0)"), "share(3) | quantize(8)"
-    )
+    copy = compress.apply(compress.apply(model, "prune(0.6, end=0.7, smallest=0)"), "share(3) | quantize(8)")
     assert [layer.name for layer in copy.layers] == names
     started = kernels(copy)
     nets.fit(copy, how=nets.GRAPH)

@@ -144,7 +144,9 @@ def test_every_kind_of_kernel_is_hooked_with_its_output_channels(kind, tmp_path)
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input(shape), make()])
     x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
-    copy = compress.apply(model, "prune(0.5, schedule='constant', smallest=0) | quantize(4, per_channel=True)")
+    copy = compress.apply(
+        model, "prune(0.5, schedule='constant', smallest=0) | quantize(4, per_channel=True)"
+    )
     (hooked,) = copy.layers
     kernel = hooked.effective_kernel()
     assert np.count_nonzero(kernel == 0) >= kernel.size // 2

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 from squeezekit import files, study, training
-from squeezekit.cli.output import print_json
+from squeezekit.cli.output import plain, print_json
 
-__all__ = ["command_line", "finish_run", "training_options"]
+__all__ = ["command_line", "finish_run", "show_advice", "training_options"]
 
 _OPTIONS = (
     click.option(
@@ -108,3 +108,8 @@ def finish_run(
 def command_line() -> str:
     """The command as typed, for the record: `squeezekit squeeze photos -o out`."""
     return shlex.join(["squeezekit", *sys.argv[1:]])
+
+
+def show_advice(line: str) -> None:
+    """A sentence of advice on stderr, where it disturbs no script."""
+    click.echo(f"squeezekit: advice: {plain(line)}", err=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from squeezekit import compress, study, training
-from squeezekit.cli.options import command_line, training_options
+from squeezekit.cli.options import command_line, show_advice, training_options
 from squeezekit.cli.output import print_json
 
 __all__ = ["command"]
@@ -50,7 +50,7 @@ def command(
         compress_epochs=compress_epochs,
         baseline=not no_baseline,
     )
-    run = study.squeeze(data, out, plan, command=command_line())
+    run = study.squeeze(data, out, plan, command=command_line(), advise=show_advice)
     if as_json:
         print_json(run)
         return

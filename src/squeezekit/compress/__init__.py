@@ -1,7 +1,8 @@
 """Compression techniques that compose: prune, share, quantize, in any order, on any Keras 3 backend."""
 
 from squeezekit.compress.activations import activation_ranges
-from squeezekit.compress.apply import advance, apply, broken_promises, finish, strip
+from squeezekit.compress.advice import advice
+from squeezekit.compress.apply import advance, apply, broken_promises, finish, kernel_layers, strip
 from squeezekit.compress.base import Kernel, Moment, Recipe, Technique, Transform
 from squeezekit.compress.channels import PruneChannels
 from squeezekit.compress.measures import LayerMeasure, Measures, measure
@@ -30,9 +31,11 @@ __all__ = [
     "Transform",
     "activation_ranges",
     "advance",
+    "advice",
     "apply",
     "broken_promises",
     "finish",
+    "kernel_layers",
     "measure",
     "parse",
     "shrink",

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -23,7 +23,16 @@ from squeezekit.compress.cloning import (
 from squeezekit.compress.hooks import HOOKED, REMEDIES, KernelHook
 from squeezekit.compress.recipe import parse
 
-__all__ = ["advance", "apply", "broken_promises", "finish", "hooked_layers", "leaves", "strip"]
+__all__ = [
+    "advance",
+    "apply",
+    "broken_promises",
+    "finish",
+    "hooked_layers",
+    "kernel_layers",
+    "leaves",
+    "strip",
+]
 
 
 def apply(
@@ -156,6 +165,19 @@ def broken_promises(model: keras.Model) -> list[str]:
 
 def _inserted(model: keras.Model) -> list[Inserted]:
     return [layer for _, layer in leaves(model) if isinstance(layer, Inserted)]
+
+
+def kernel_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yield (name, layer) for each layer whose kernel techniques can transform, with or without transforms.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="fc"), keras.layers.ReLU()])
+        >>> [name for name, _ in kernel_layers(model)]
+        ['fc']
+    """
+    for name, layer in leaves(model):
+        if isinstance(layer, KernelHook) or type(layer) in HOOKED:
+            yield name, layer
 
 
 def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) -> keras.Model:

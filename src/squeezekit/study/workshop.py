@@ -19,7 +19,7 @@ from squeezekit.data import Dataset, open_dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.study.measure import measure_file
 from squeezekit.study.plan import choose_preprocess
-from squeezekit.training import History, Progress, Settings, compress_in_stages, train_network
+from squeezekit.training import Distil, History, Progress, Settings, compress_in_stages, train_network
 
 __all__ = ["Workshop", "describe_run", "open_workshop"]
 
@@ -70,7 +70,9 @@ class Workshop:
         self.record(name, history)
         return model
 
-    def compress(self, model: keras.Model, recipe: Recipe, settings: Settings) -> keras.Model:
+    def compress(
+        self, model: keras.Model, recipe: Recipe, settings: Settings, *, distil: Distil | None = None
+    ) -> keras.Model:
         """Run a recipe on a trained network, stage by stage; the result is plain, without BatchNorm to fold."""
         squeezed, stages = compress_in_stages(
             model,
@@ -80,6 +82,7 @@ class Workshop:
             settings,
             folder=self.work,
             progress=self.progress,
+            distil=distil,
         )
         for stage in stages:
             self.record(stage.recipe, stage.history)

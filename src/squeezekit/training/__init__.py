@@ -1,5 +1,7 @@
 """Training: settings that work from scratch on small sets, exact resume, recipes stage by stage."""
 
+from squeezekit.training.checkpoint import weights_digest
+from squeezekit.training.distil import Distil
 from squeezekit.training.fitting import History, evaluate, fit
 from squeezekit.training.networks import settings_for, train_network
 from squeezekit.training.precision import bfloat16_is_fast, precision
@@ -8,6 +10,7 @@ from squeezekit.training.settings import Optimizer, Precision, Settings
 from squeezekit.training.stages import compress_in_stages
 
 __all__ = [
+    "Distil",
     "History",
     "Optimizer",
     "Precision",
@@ -20,4 +23,5 @@ __all__ = [
     "precision",
     "settings_for",
     "train_network",
+    "weights_digest",
 ]

@@ -9,6 +9,7 @@ import keras
 from squeezekit import models
 from squeezekit.data import Dataset
 from squeezekit.preprocess import Preprocess
+from squeezekit.training.distil import Distil
 from squeezekit.training.fitting import History, fit
 from squeezekit.training.progress import Progress
 from squeezekit.training.settings import Settings
@@ -47,6 +48,7 @@ def train_network(
     *,
     folder: Path,
     progress: Progress | None = None,
+    distil: Distil | None = None,
     **options: Any,
 ) -> tuple[keras.Model, History]:
     """Build and train a network; called again after a kill, go on from the last whole epoch.
@@ -58,6 +60,7 @@ def train_network(
         settings: how to train; `settings_for` adapts them to the network.
         folder: for checkpoints and logs.
         progress: where to show how far it is.
+        distil: a teacher that guides it.
         **options: for `models.build` (`width`, `norm`, `dropout`).
 
     Returns:
@@ -79,6 +82,7 @@ def train_network(
         folder=folder,
         name=name,
         progress=progress,
+        distil=distil,
         identity={"model": name, "options": options},
     )
     return model, history

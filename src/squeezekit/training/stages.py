@@ -1,17 +1,17 @@
 """A recipe, one technique after another, each trained with the ones before it still in force."""
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from squeezekit import compress, models
 from squeezekit.compress.apply import hooked_layers
 from squeezekit.data import Dataset
 from squeezekit.preprocess import Preprocess
+from squeezekit.training.checkpoint import weights_digest
+from squeezekit.training.distil import Distil
 from squeezekit.training.fitting import History, fit
 from squeezekit.training.progress import Progress
 from squeezekit.training.settings import Settings
@@ -41,6 +41,7 @@ def compress_in_stages(
     *,
     folder: Path,
     progress: Progress | None = None,
+    distil: Distil | None = None,
 ) -> tuple[keras.Model, list[Stage]]:
     """Run a recipe on a trained network and strip the result.
 
@@ -55,6 +56,7 @@ def compress_in_stages(
         settings: of each stage; some epochs at a third of the original learning rate serve.
         folder: for checkpoints and logs.
         progress: where to show how far it is.
+        distil: a teacher that guides every stage; `Distil(model)` is the network before it was squeezed.
 
     Returns:
         A plain Keras model with the squeezed weights and no BatchNorm to fold, and what each stage did.
@@ -62,7 +64,7 @@ def compress_in_stages(
     Raises:
         ValueError: a technique cannot be applied, or the folder holds another training's checkpoints.
     """
-    digest = _weights_digest(model)
+    digest = weights_digest(model)
     stages = []
     squeezed, line = model, ""
     folded = False
@@ -83,6 +85,7 @@ def compress_in_stages(
             name=f"{index}-{technique.name}",
             progress=progress,
             compressed=next(hooked_layers(squeezed), None) is not None,
+            distil=distil,
             identity={"recipe": line, "start": digest},
         )
         stages.append(Stage(line, history))
@@ -105,11 +108,3 @@ def _renew(model: keras.Model, earlier: Sequence[compress.Technique], *, fold: b
         if settled is not None:
             plain = compress.apply(plain, settled)
     return plain
-
-
-def _weights_digest(model: keras.Model) -> str:
-    """SHA-256 of all weights: stages that start from other weights are other stages."""
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()
