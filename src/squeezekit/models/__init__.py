@@ -1,7 +1,7 @@
 """The networks: AlexNet, the SqueezeNet family, a catalogue by name, BatchNorm folding, and a published one."""
 
 from squeezekit.models.alexnet import alexnet
-from squeezekit.models.catalogue import MODELS, build
+from squeezekit.models.catalogue import MODELS, build, name_of
 from squeezekit.models.deep_compression import PREPROCESS as NET_PREPROCESS
 from squeezekit.models.deep_compression import load_net
 from squeezekit.models.folding import fold_batch_norm
@@ -20,5 +20,6 @@ __all__ = [
     "fold_batch_norm",
     "load",
     "load_net",
+    "name_of",
     "squeezenet",
 ]

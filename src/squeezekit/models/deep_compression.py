@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from squeezekit.errors import FormatError
+from squeezekit.models.blocks import PIXEL_SCALING
 from squeezekit.models.squeezenet import Head, squeezenet
 from squeezekit.preprocess import Preprocess
 
@@ -38,8 +39,9 @@ _MAX_VALUE = 1e6
 
 # ImageNet's mean in RGB, which the published network's pixels are without.
 _MEAN = np.array([123.0, 117.0, 104.0])
-# Our networks scale pixels themselves, by `pixel / 64 - 2`. Both are undone exactly: 64 is a power of two.
-_SCALE, _CENTRE = 64, 128.0
+# Our networks scale pixels themselves, by `pixel / 64 - 2`; dividing by a power of two is exact.
+_SCALE = 1 / PIXEL_SCALING[0]
+_CENTRE = -PIXEL_SCALING[1] * _SCALE
 
 # Weights of a convolution in Keras' layout: kernel (row, column, in, out), bias (out,).
 _Weights = tuple[np.ndarray, np.ndarray]

@@ -5,7 +5,7 @@ from squeezekit.study.plan import DEFAULT_RECIPE, Plan, choose_preprocess
 from squeezekit.study.report import render
 from squeezekit.study.squeeze import squeeze
 from squeezekit.study.table import table
-from squeezekit.study.workshop import Workshop, describe_run, open_workshop
+from squeezekit.study.workshop import Workshop, describe_run, describe_start, open_workshop
 
 __all__ = [
     "DEFAULT_RECIPE",
@@ -13,6 +13,7 @@ __all__ = [
     "Workshop",
     "choose_preprocess",
     "describe_run",
+    "describe_start",
     "measure_file",
     "open_workshop",
     "render",
