@@ -7,7 +7,7 @@ from squeezekit.study.sensitivity import read_sensitivity, recipe_from, sensitiv
 from squeezekit.study.sensitivity_page import render_sensitivity
 from squeezekit.study.squeeze import squeeze
 from squeezekit.study.table import table
-from squeezekit.study.workshop import Workshop, describe_run, open_workshop
+from squeezekit.study.workshop import Workshop, describe_run, describe_start, open_workshop
 
 __all__ = [
     "DEFAULT_RECIPE",
@@ -15,6 +15,7 @@ __all__ = [
     "Workshop",
     "choose_preprocess",
     "describe_run",
+    "describe_start",
     "measure_file",
     "open_workshop",
     "read_sensitivity",

@@ -7,7 +7,7 @@ from typing import Any
 from squeezekit import compress, files, models
 from squeezekit.study.plan import Plan
 from squeezekit.study.report import render
-from squeezekit.study.workshop import describe_run, open_workshop
+from squeezekit.study.workshop import describe_run, describe_start, open_workshop
 from squeezekit.training import Progress
 
 __all__ = ["squeeze"]
@@ -63,7 +63,8 @@ def squeeze(
             advise(line)
     # The family and its version; the rest of the name stands in the row's "model".
     title = " ".join(plan.model.split("-")[:2]).replace("squeezenet", "SqueezeNet")
-    model = shop.train(plan.model, plan.settings)
+    model = shop.train(plan.model, plan.network_settings, initial=plan.initial, frozen=plan.frozen)
+    started = describe_start(model, plan.initial, plan.frozen)
     path = shop.export(model, shop.out / "squeezenet.tflite")
     rows = [shop.measure(path, f"{title}, float", plan.model, model)]
     squeezed = shop.compress(model, plan.recipe, plan.compress_settings)
@@ -86,7 +87,8 @@ def squeeze(
             "model": plan.model,
             "recipe": str(plan.recipe),
             "advice": advice,
-            "settings": plan.settings.to_dict(),
+            **started,
+            "settings": plan.network_settings.to_dict(),
             "compress_settings": plan.compress_settings.to_dict(),
         },
     )

@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,17 @@ from squeezekit.data import Dataset, open_dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.study.measure import measure_file
 from squeezekit.study.plan import choose_preprocess
-from squeezekit.training import Distil, History, Progress, Settings, compress_in_stages, train_network
+from squeezekit.training import (
+    Distil,
+    History,
+    Initial,
+    Progress,
+    Settings,
+    compress_in_stages,
+    train_network,
+)
 
-__all__ = ["Workshop", "describe_run", "open_workshop"]
+__all__ = ["Workshop", "describe_run", "describe_start", "open_workshop"]
 
 # What a result may depend on, besides our own code.
 _VERSIONS_OF = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pillow", "ai-edge-litert")
@@ -218,6 +226,11 @@ def describe_run(
         "rows": rows,
         "trainings": shop.trainings,
     }
+
+
+def describe_start(model: keras.Model, initial: Initial | None, frozen: Sequence[str]) -> dict[str, Any]:
+    """What `run.json` holds of the weights that a training started from; nothing when it did from scratch."""
+    return {} if initial is None else {"init": {**initial.to_dict(model), "frozen": list(frozen)}}
 
 
 def _versions() -> dict[str, str]:

@@ -3,15 +3,18 @@
 from squeezekit.training.checkpoint import weights_digest
 from squeezekit.training.distil import Distil
 from squeezekit.training.fitting import History, evaluate, fit
+from squeezekit.training.initial import Initial, read_initial
 from squeezekit.training.networks import settings_for, train_network
 from squeezekit.training.precision import bfloat16_is_fast, precision
 from squeezekit.training.progress import Progress
-from squeezekit.training.settings import Optimizer, Precision, Settings
+from squeezekit.training.settings import FINE_TUNING_RATE, Optimizer, Precision, Settings
 from squeezekit.training.stages import compress_in_stages
 
 __all__ = [
+    "FINE_TUNING_RATE",
     "Distil",
     "History",
+    "Initial",
     "Optimizer",
     "Precision",
     "Progress",
@@ -21,6 +24,7 @@ __all__ = [
     "evaluate",
     "fit",
     "precision",
+    "read_initial",
     "settings_for",
     "train_network",
     "weights_digest",
