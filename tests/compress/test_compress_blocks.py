@@ -250,7 +250,7 @@ def test_where_layers_and_skip_reach_into_blocks():
     assert reached("quantize(where='fire')") == fire
     assert reached("quantize(layers={'fire/expand/*': None})") == everything - fire | {"fire/squeeze"}
     assert reached(compress.Quantize(where=lambda kernel: kernel.shape[-1] == 1)) == {"late/mix"}
-    pruned = kernels(compress.apply(model, "prune(0.5, None, layers={'late': 0.9}, smallest=0)"))
+    pruned = kernels(compress.apply(model, "prune(0.5, 'constant', layers={'late': 0.9}, smallest=0)"))
     assert np.count_nonzero(pruned["late/down"] == 0) == round(0.9 * 864)
     assert np.count_nonzero(pruned["fire/squeeze"] == 0) == 64
     with pytest.raises(ValueError, match="'fire/pinch'"):
