@@ -155,11 +155,11 @@ def test_a_recipe_is_taught_by_the_network_before_it(stripes, small, tmp_path):
     model = net(0)
     settings = training.Settings(epochs=1, batch_size=16, precision=training.Precision.FLOAT32)
     recipe = compress.parse("prune(0.5, smallest=0) | share(bits=3)")
-    squeezed, stages = training.compress_in_stages(
+    done = training.compress_in_stages(
         model, recipe, stripes, small, settings, folder=tmp_path, distil=training.Distil(model)
     )
-    assert len(stages) == 2
-    assert np.unique(squeezed.get_layer("conv").get_weights()[0]).size <= 8
+    assert len(done.stages) == 2
+    assert np.unique(done.model.get_layer("conv").get_weights()[0]).size <= 8
     for one, other in zip(net(0).get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -31,7 +31,8 @@ def run(base, stripes, small, folder, precision="float32", recipe=RECIPE, epochs
     settings = training.Settings(
         epochs=epochs, batch_size=16, learning_rate=1e-3, precision=training.Precision(precision)
     )
-    return training.compress_in_stages(base, compress.parse(recipe), stripes, small, settings, folder=folder)
+    done = training.compress_in_stages(base, compress.parse(recipe), stripes, small, settings, folder=folder)
+    return done.model, done.stages
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -107,10 +107,17 @@ def command(
         show_advice(line)
     before = shop.export(model, out / "before.tflite")
     rows = [shop.measure(before, "before", model.name, model)]
-    squeezed = shop.compress(model, parsed, settings, distil=distil)
+    compressed = shop.compress(model, parsed, settings, distil=distil)
+    squeezed = compressed.model
     with files.replacing(out / "model.keras") as temporary:
         squeezed.save(temporary)
-    tflite = shop.export(squeezed, out / "model.tflite", recipe=str(parsed), int8="quantize" in names(parsed))
+    tflite = shop.export(
+        squeezed,
+        out / "model.tflite",
+        recipe=str(parsed),
+        int8="quantize" in names(parsed),
+        ranges=compressed.ranges,
+    )
     rows.append(shop.measure(shop.pack(tflite, out / "model.sqz"), "squeezed", model.name, squeezed))
     more = {
         "model": model.name,

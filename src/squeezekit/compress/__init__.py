@@ -3,7 +3,7 @@
 from squeezekit.compress.activations import activation_ranges
 from squeezekit.compress.advice import advice
 from squeezekit.compress.apply import advance, apply, broken_promises, finish, kernel_layers, strip
-from squeezekit.compress.base import Kernel, Moment, Recipe, Technique, Transform
+from squeezekit.compress.base import Inserted, Kernel, Moment, Recipe, Technique, Transform
 from squeezekit.compress.channels import PruneChannels
 from squeezekit.compress.measures import LayerMeasure, Measures, measure
 from squeezekit.compress.prune import Prune
@@ -16,6 +16,7 @@ from squeezekit.compress.shrink import shrink
 
 __all__ = [
     "TECHNIQUES",
+    "Inserted",
     "Kernel",
     "LayerMeasure",
     "Measures",

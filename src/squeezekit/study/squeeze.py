@@ -67,10 +67,17 @@ def squeeze(
     started = describe_start(model, plan.initial, plan.frozen)
     path = shop.export(model, shop.out / "squeezenet.tflite")
     rows = [shop.measure(path, f"{title}, float", plan.model, model)]
-    squeezed = shop.compress(model, plan.recipe, plan.compress_settings)
+    compressed = shop.compress(model, plan.recipe, plan.compress_settings)
+    squeezed = compressed.model
     with files.replacing(shop.out / "model.keras") as temporary:
         squeezed.save(temporary)
-    path = shop.export(squeezed, shop.out / "model.tflite", recipe=str(plan.recipe), int8=True)
+    path = shop.export(
+        squeezed,
+        shop.out / "model.tflite",
+        recipe=str(plan.recipe),
+        int8=True,
+        ranges=compressed.ranges,
+    )
     path = shop.pack(path, shop.out / "model.sqz")
     rows.append(shop.measure(path, f"{title}, squeezed", plan.model, squeezed))
     if plan.baseline:

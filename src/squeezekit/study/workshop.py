@@ -20,6 +20,7 @@ from squeezekit.preprocess import Preprocess
 from squeezekit.study.measure import measure_file
 from squeezekit.study.plan import choose_preprocess
 from squeezekit.training import (
+    Compressed,
     Distil,
     History,
     Initial,
@@ -80,9 +81,9 @@ class Workshop:
 
     def compress(
         self, model: keras.Model, recipe: Recipe, settings: Settings, *, distil: Distil | None = None
-    ) -> keras.Model:
+    ) -> Compressed:
         """Run a recipe on a trained network, stage by stage; the result is plain, without BatchNorm to fold."""
-        squeezed, stages = compress_in_stages(
+        compressed = compress_in_stages(
             model,
             recipe,
             self.dataset,
@@ -92,9 +93,9 @@ class Workshop:
             progress=self.progress,
             distil=distil,
         )
-        for stage in stages:
+        for stage in compressed.stages:
             self.record(stage.recipe, stage.history)
-        return squeezed
+        return compressed
 
     def record(self, name: str, history: History) -> None:
         """Keep a training's curves for `run.json`."""
@@ -107,8 +108,16 @@ class Workshop:
             }
         )
 
-    def export(self, model: keras.Model, path: Path, *, recipe: str = "", int8: bool = False) -> Path:
-        """Write a `.tflite`, float or full-integer; calibration images come from the training split."""
+    def export(
+        self,
+        model: keras.Model,
+        path: Path,
+        *,
+        recipe: str = "",
+        int8: bool = False,
+        ranges: Mapping[str, tuple[float, float]] | None = None,
+    ) -> Path:
+        """Write a `.tflite`, float or full-integer; images of the training split set ranges that are not given."""
         self.progress.say(f"writing {path.name}")
         calibration = (
             export.calibration_batches(self.dataset.train, self.preprocess, seed=self.seed) if int8 else None
@@ -117,6 +126,7 @@ class Workshop:
             models.fold_batch_norm(model),
             path,
             calibration=calibration,
+            ranges=ranges if int8 else None,
             labels=self.dataset.class_names,
             preprocess=self.preprocess,
             provenance={

@@ -8,10 +8,11 @@ from squeezekit.training.networks import settings_for, train_network
 from squeezekit.training.precision import bfloat16_is_fast, precision
 from squeezekit.training.progress import Progress
 from squeezekit.training.settings import FINE_TUNING_RATE, Optimizer, Precision, Settings
-from squeezekit.training.stages import compress_in_stages
+from squeezekit.training.stages import Compressed, Stage, compress_in_stages
 
 __all__ = [
     "FINE_TUNING_RATE",
+    "Compressed",
     "Distil",
     "History",
     "Initial",
@@ -19,6 +20,7 @@ __all__ = [
     "Precision",
     "Progress",
     "Settings",
+    "Stage",
     "bfloat16_is_fast",
     "compress_in_stages",
     "evaluate",

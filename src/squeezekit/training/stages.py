@@ -1,7 +1,7 @@
 """A recipe, one technique after another, each trained with the ones before it still in force."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -16,7 +16,7 @@ from squeezekit.training.fitting import History, fit
 from squeezekit.training.progress import Progress
 from squeezekit.training.settings import Settings
 
-__all__ = ["Stage", "compress_in_stages"]
+__all__ = ["Compressed", "Stage", "compress_in_stages"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,23 @@ class Stage:
     history: History
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compressed:
+    """What a recipe made of a network.
+
+    Args:
+        model: a plain Keras model with the squeezed weights and no BatchNorm to fold.
+        ranges: of activations, by layer, if they were trained quantized; for `export.litert`.
+        trained: the same with its transforms, as it was trained.
+        stages: what each stage did.
+    """
+
+    model: keras.Model
+    ranges: Mapping[str, tuple[float, float]]
+    trained: keras.Model
+    stages: Sequence[Stage]
+
+
 def compress_in_stages(
     model: keras.Model,
     recipe: compress.Recipe,
@@ -42,7 +59,7 @@ def compress_in_stages(
     folder: Path,
     progress: Progress | None = None,
     distil: Distil | None = None,
-) -> tuple[keras.Model, list[Stage]]:
+) -> Compressed:
     """Run a recipe on a trained network and strip the result.
 
     BatchNorm works as long as techniques survive its folding (`Technique.survives_folding`), then it is folded.
@@ -59,7 +76,7 @@ def compress_in_stages(
         distil: a teacher that guides every stage; `Distil(model)` is the network before it was squeezed.
 
     Returns:
-        A plain Keras model with the squeezed weights and no BatchNorm to fold, and what each stage did.
+        The plain network, and what else the stages left.
 
     Raises:
         ValueError: a technique cannot be applied, or the folder holds another training's checkpoints.
@@ -89,8 +106,8 @@ def compress_in_stages(
             identity={"recipe": line, "start": digest},
         )
         stages.append(Stage(line, history))
-    plain = compress.strip(squeezed)
-    return models.fold_batch_norm(plain), stages
+    plain = models.fold_batch_norm(compress.strip(squeezed))
+    return Compressed(plain, compress.activation_ranges(squeezed), squeezed, tuple(stages))
 
 
 def _renew(model: keras.Model, earlier: Sequence[compress.Technique], *, fold: bool) -> keras.Model:
