@@ -51,11 +51,11 @@ class ShareWeights(Technique):
         bits: 2 to 8; Deep Compression takes 8 for convolutions and 5 for dense layers.
         start: `"exact"` finds the best clustering; `"linear"`, `"density"` and `"random"` run Lloyd's
             algorithm from Deep Compression's starts (section 3.2), which gets stuck: to compare with.
-        half: the values are float16 numbers, also while they train (straight through): two bytes each in
-            the packed file instead of four.
+        half: the values are float16 numbers, also while they train (straight through), for a format that
+            stores them in two bytes; the `.sqz` stores them no shorter.
         grid: the values are whole multiples, from -(2^(bits-1) - 1) to 2^(bits-1) - 1, of one step,
-            and only the step is trained: farther from the weights than free values at the same bits, but
-            the packed file needs no table and its indices follow a smoother law.
+            and only the step is trained: farther from the weights than free values at the same bits,
+            in fewer bytes.
         begin: when in the stage weights begin to share, in steps or as a share of it; until then they
             train one by one. 0: when applied.
         seed: of the random start.
