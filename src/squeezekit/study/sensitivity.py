@@ -15,6 +15,7 @@ import numpy as np
 import squeezekit
 from squeezekit import compress, files, models
 from squeezekit.compress import TECHNIQUES, Quantize, Recipe, Technique
+from squeezekit.compress.apply import hooked_layers
 from squeezekit.data import Dataset, Split, batches
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import Preprocess
@@ -116,7 +117,7 @@ def sensitivity(
             # All layers at once, for what a technique makes of one does not depend on the others.
             kernels = network.transformed(technique) if left else {}
             for layer in left:
-                if not np.array_equal(kernels[layer], network.kernels[layer]):
+                if layer in kernels:
                     line = {"technique": name, "setting": setting, "layer": layer}
                     result["results"].append({**line, "accuracy": network.accuracy(layer, kernels[layer])})
                 done += 1
@@ -248,9 +249,11 @@ class _Network:
         self.kernels = {name: _numpy(layer.kernel) for name, layer in self._layers.items()}
 
     def transformed(self, technique: Technique) -> dict[str, np.ndarray]:
-        """What the technique makes of each kernel."""
-        plain = compress.strip(compress.apply(self.model, technique))
-        return {name: _numpy(layer.kernel) for name, layer in compress.kernel_layers(plain)}
+        """What the technique makes of each kernel that it takes."""
+        hooked = compress.apply(self.model, technique)
+        taken = {name for name, _ in hooked_layers(hooked)}
+        plain = compress.kernel_layers(compress.strip(hooked))
+        return {name: _numpy(layer.kernel) for name, layer in plain if name in taken}
 
     def accuracy(self, name: str = "", kernel: np.ndarray | None = None) -> float:
         """Top-1 accuracy, with one layer's kernel exchanged if one is given."""
