@@ -19,7 +19,7 @@ def main(images: str, folder: str) -> None:
     x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(x))
     x = keras.layers.Dense(2, name="classes")(x)
     model = keras.Model(pixels, keras.layers.Softmax(dtype="float32")(x))
-    squeezed, _ = training.compress_in_stages(
+    done = training.compress_in_stages(
         model,
         compress.parse("prune(0.6, smallest=0) | share(bits=3) | quantize(8)"),
         data.open_dataset(images),
@@ -27,7 +27,7 @@ def main(images: str, folder: str) -> None:
         training.Settings(epochs=4, batch_size=8, precision=training.Precision.FLOAT32),
         folder=Path(folder),
     )
-    np.savez(Path(folder) / "weights.npz", *squeezed.get_weights())
+    np.savez(Path(folder) / "weights.npz", *done.model.get_weights())
 
 
 if __name__ == "__main__":
