@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6, help="Of each technique.")
     parser.add_argument("--distil", action="store_true", help="The float network teaches.")
     parser.add_argument("--validate", action="store_true", help="Leave the test images alone: to choose by.")
-    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="Others than the usual ones.")
+    parser.add_argument("--recipe", action="append", help="Instead of the usual ones; may be given again.")
     options = parser.parse_args()
     plan = study.Plan(compress_epochs=options.epochs)
     shop = study.open_workshop(options.data, options.out, size=plan.size, validation=plan.validation)
@@ -49,7 +49,7 @@ def main() -> None:
     if not options.validate:
         rows[0] |= shop.measure(shop.export(model, shop.out / "float.tflite"), "float", plan.model, model)
     distil = training.Distil(model) if options.distil else None
-    for line in options.recipes or RECIPES:
+    for line in options.recipe or RECIPES:
         rows.append(one_recipe(shop, model, plan, line, distil, measured=not options.validate))
     files.write_json(options.out / "techniques.json", rows)
     print(
