@@ -54,9 +54,15 @@ def command(
     rows = [shop.measure(before, "before", model.name, model)]
     squeezed = shop.compress(model, parsed, settings)
     with files.replacing(out / "model.keras") as temporary:
-        squeezed.save(temporary)
-    tflite = shop.export(squeezed, out / "model.tflite", recipe=str(parsed), int8="quantize" in names(parsed))
-    rows.append(shop.measure(shop.pack(tflite, out / "model.sqz"), "squeezed", model.name, squeezed))
+        squeezed.model.save(temporary)
+    tflite = shop.export(
+        squeezed.model,
+        out / "model.tflite",
+        recipe=str(parsed),
+        int8="quantize" in names(parsed),
+        ranges=squeezed.ranges,
+    )
+    rows.append(shop.measure(shop.pack(tflite, out / "model.sqz"), "squeezed", model.name, squeezed.model))
     more = {"model": model.name, "recipe": str(parsed), "settings": settings.to_dict()}
     finish_run(shop, rows, more, as_json=as_json)
 

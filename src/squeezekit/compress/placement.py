@@ -12,8 +12,8 @@ import keras
 from keras import activations, layers
 
 from squeezekit.compress.base import Inserted
-from squeezekit.compress.graph import Call, Graph, graph_of, rebuild
 from squeezekit.compress.hooks import HOOKED
+from squeezekit.compress.wiring import Call, Graph, graph_of, rebuild
 
 __all__ = ["insert_grids"]
 
@@ -69,9 +69,7 @@ _FIXED = (activations.softmax, activations.sigmoid, activations.tanh)
 _FUSED = (activations.relu, activations.relu6)
 
 
-def insert_grids(
-    model: keras.Model, make: Callable[..., Inserted]
-) -> keras.Model:
+def insert_grids(model: keras.Model, make: Callable[..., Inserted]) -> keras.Model:
     """Return a copy of a model with a grid behind everything that an integer network quantizes anew.
 
     A dense layer or convolution with an activation that LiteRT does not fuse (anything but ReLU) becomes two
@@ -79,7 +77,8 @@ def insert_grids(
 
     Args:
         model: a built functional or sequential model.
-        make: `make(of, name=..., pixels=...)` returns a grid for the outputs of the layers `of`.
+        make: `make(of, name=..., entry=...)` returns a grid for the outputs of the layers `of`; `entry` is True for
+            an input of the model.
     """
     model = _split_activations(model)
     plan = _plan(graph_of(model))
@@ -88,7 +87,7 @@ def insert_grids(
         entry = isinstance(operation, layers.InputLayer)
         chain = [] if entry else [copy()]
         if id(operation) in plan:
-            chain.append(make(plan[id(operation)], name=f"{operation.name}_grid", pixels=entry))
+            chain.append(make(plan[id(operation)], name=f"{operation.name}_grid", entry=entry))
         return chain
 
     return rebuild(model, replace)
@@ -181,7 +180,9 @@ def _fuses(call: Call, user: Call) -> bool:
         fused = after.activation in _FUSED
     else:
         fused = _named(after, _FUSED_OPERATIONS)
-    arithmetic = isinstance(before, layers.Add | layers.Subtract | layers.Multiply | layers.BatchNormalization)
+    arithmetic = isinstance(
+        before, layers.Add | layers.Subtract | layers.Multiply | layers.BatchNormalization
+    )
     return fused and (linear or arithmetic or _named(before, _FUSING_OPERATIONS))
 
 

@@ -14,7 +14,6 @@ from typing import IO, Any
 import keras
 import numpy as np
 import tensorflow as tf
-
 from tensorflow.lite.python.convert import mlir_quantize
 
 from squeezekit import files

@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from squeezekit.compress.graph import rebuild
+from squeezekit.compress.wiring import rebuild
 
 __all__ = ["check_ranges", "set_ranges"]
 
@@ -61,7 +61,8 @@ def set_ranges(
             places = [index for index, tensor in stored.items() if _same(tensor, values)]
             for index in places:
                 quantization = changed.subgraphs[0].tensors[index].quantization
-                quantization.min, quantization.max = np.float32([low]), np.float32([high])
+                quantization.min = np.array([low], np.float32)
+                quantization.max = np.array([high], np.float32)
             if not places:
                 missing.append(name)
     if missing:
@@ -107,7 +108,9 @@ def _outputs(
         probed(image[np.newaxis], training=False)
     # A layer that is called n times has given n tensors for the first image, then n for the second, ...
     return {
-        name: [np.stack(values[call :: len(values) // len(images)]) for call in range(len(values) // len(images))]
+        name: [
+            np.stack(values[call :: len(values) // len(images)]) for call in range(len(values) // len(images))
+        ]
         for name, values in kept.items()
     }
 

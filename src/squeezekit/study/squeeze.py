@@ -57,10 +57,16 @@ def squeeze(
     rows = [shop.measure(path, f"{title}, float", plan.model, model)]
     squeezed = shop.compress(model, plan.recipe, plan.compress_settings)
     with files.replacing(shop.out / "model.keras") as temporary:
-        squeezed.save(temporary)
-    path = shop.export(squeezed, shop.out / "model.tflite", recipe=str(plan.recipe), int8=True)
+        squeezed.model.save(temporary)
+    path = shop.export(
+        squeezed.model,
+        shop.out / "model.tflite",
+        recipe=str(plan.recipe),
+        int8=True,
+        ranges=squeezed.ranges,
+    )
     path = shop.pack(path, shop.out / "model.sqz")
-    rows.append(shop.measure(path, f"{title}, squeezed", plan.model, squeezed))
+    rows.append(shop.measure(path, f"{title}, squeezed", plan.model, squeezed.model))
     if plan.baseline:
         # Last, because what the user came for is there by now; first in the table, because it is compared with.
         shop.progress.say(f"{shop.out / 'model.sqz'} is ready; now AlexNet, to compare with")

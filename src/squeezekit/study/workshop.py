@@ -19,7 +19,7 @@ from squeezekit.data import Dataset, open_dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.study.measure import measure_file
 from squeezekit.study.plan import choose_preprocess
-from squeezekit.training import History, Progress, Settings, compress_in_stages, train_network
+from squeezekit.training import Compressed, History, Progress, Settings, compress_in_stages, train_network
 
 __all__ = ["Workshop", "describe_run", "open_workshop"]
 
@@ -70,9 +70,9 @@ class Workshop:
         self.record(name, history)
         return model
 
-    def compress(self, model: keras.Model, recipe: Recipe, settings: Settings) -> keras.Model:
+    def compress(self, model: keras.Model, recipe: Recipe, settings: Settings) -> Compressed:
         """Run a recipe on a trained network, stage by stage; the result is plain, without BatchNorm to fold."""
-        squeezed, stages = compress_in_stages(
+        squeezed = compress_in_stages(
             model,
             recipe,
             self.dataset,
@@ -81,7 +81,7 @@ class Workshop:
             folder=self.work,
             progress=self.progress,
         )
-        for stage in stages:
+        for stage in squeezed.stages:
             self.record(stage.recipe, stage.history)
         return squeezed
 
@@ -96,8 +96,19 @@ class Workshop:
             }
         )
 
-    def export(self, model: keras.Model, path: Path, *, recipe: str = "", int8: bool = False) -> Path:
-        """Write a `.tflite`, float or full-integer; calibration images come from the training split."""
+    def export(
+        self,
+        model: keras.Model,
+        path: Path,
+        *,
+        recipe: str = "",
+        int8: bool = False,
+        ranges: Mapping[str, tuple[float, float]] | None = None,
+    ) -> Path:
+        """Write a `.tflite`, float or full-integer; calibration images come from the training split.
+
+        Ranges that activations were trained with are used as they are; a float file has none.
+        """
         self.progress.say(f"writing {path.name}")
         calibration = (
             export.calibration_batches(self.dataset.train, self.preprocess, seed=self.seed) if int8 else None
@@ -115,6 +126,7 @@ class Workshop:
                 "seed": self.seed,
                 "data": self.dataset.fingerprint[:16],
             },
+            ranges=ranges if int8 else None,
         )
         return path
 

@@ -5,9 +5,10 @@ from squeezekit.training.networks import settings_for, train_network
 from squeezekit.training.precision import bfloat16_is_fast, precision
 from squeezekit.training.progress import Progress
 from squeezekit.training.settings import Optimizer, Precision, Settings
-from squeezekit.training.stages import compress_in_stages
+from squeezekit.training.stages import Compressed, compress_in_stages
 
 __all__ = [
+    "Compressed",
     "History",
     "Optimizer",
     "Precision",

@@ -2,20 +2,20 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from squeezekit import compress, models
+from squeezekit import compress, files, models
 from squeezekit.data import Dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.fitting import History, fit
 from squeezekit.training.progress import Progress
 from squeezekit.training.settings import Settings
 
-__all__ = ["Stage", "compress_in_stages"]
+__all__ = ["Compressed", "Stage", "compress_in_stages"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,21 @@ class Stage:
     history: History
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compressed:
+    """What a recipe made of a network.
+
+    Args:
+        model: a plain Keras model with the squeezed weights and no BatchNorm to fold.
+        ranges: of its activations, for the export; empty if the recipe left them alone.
+        stages: what each technique's training did.
+    """
+
+    model: keras.Model
+    ranges: Mapping[str, tuple[float, float]]
+    stages: tuple[Stage, ...]
+
+
 def compress_in_stages(
     model: keras.Model,
     recipe: compress.Recipe,
@@ -40,7 +55,7 @@ def compress_in_stages(
     *,
     folder: Path,
     progress: Progress | None = None,
-) -> tuple[keras.Model, list[Stage]]:
+) -> Compressed:
     """Run a recipe on a trained network and strip the result.
 
     BatchNorm works as long as techniques survive its folding (`Technique.survives_folding`), then it is folded.
@@ -52,11 +67,11 @@ def compress_in_stages(
         dataset: trains on its `train`.
         preprocess: what the network sees of an image.
         settings: of each stage; some epochs at a third of the original learning rate serve.
-        folder: for checkpoints and logs.
+        folder: for checkpoints and logs; `hooked.keras` in it is the network as it was trained, unstripped.
         progress: where to show how far it is.
 
     Returns:
-        A plain Keras model with the squeezed weights and no BatchNorm to fold, and what each stage did.
+        The squeezed network, the ranges of its activations, and what each stage did.
 
     Raises:
         ValueError: a technique cannot be applied, or the folder holds another training's checkpoints.
@@ -83,8 +98,12 @@ def compress_in_stages(
             identity={"recipe": line, "start": digest},
         )
         stages.append(Stage(line, history))
-    plain = compress.strip(squeezed)
-    return models.fold_batch_norm(plain), stages
+    # The network that was trained, hooks and all: what the exported file is to agree with.
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.replacing(folder / "hooked.keras") as temporary:
+        squeezed.save(temporary)
+    plain = models.fold_batch_norm(compress.strip(squeezed))
+    return Compressed(plain, compress.activation_ranges(squeezed), tuple(stages))
 
 
 def _fold(model: keras.Model, earlier: Sequence[compress.Technique]) -> keras.Model:
