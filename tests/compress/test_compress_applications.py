@@ -44,7 +44,10 @@ def test_a_real_network_is_pruned_shared_quantized_trained_stripped_and_exported
     assert len(list(hooked_layers(squeezed))) == count
     before = {name: layer.effective_kernel() for name, layer in hooked_layers(squeezed)}
     squeezed.compile(
-        keras.optimizers.SGD(1.0, global_clipnorm=1e-3), "sparse_categorical_crossentropy", run_eagerly=True, jit_compile=False
+        keras.optimizers.SGD(1.0, global_clipnorm=1e-3),
+        "sparse_categorical_crossentropy",
+        run_eagerly=True,
+        jit_compile=False,
     )
     squeezed.train_on_batch(x, np.arange(len(x)))
 

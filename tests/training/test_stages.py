@@ -37,7 +37,9 @@ def run(base, stripes, small, folder, precision="float32", recipe=RECIPE, epochs
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_every_promise_of_the_recipe_holds_in_the_plain_model(base, stripes, small, tmp_path, precision):
-    squeezed, stages = run(base, stripes, small, tmp_path, precision)
+    done = run(base, stripes, small, tmp_path, precision)
+    squeezed, stages = done.model, done.stages
+    assert done.ranges == {}
     assert [stage.recipe for stage in stages][-1] == str(compress.parse(RECIPE))
     assert [len(stage.history.curves) for stage in stages] == [2, 2, 2]
     kernel = squeezed.get_layer("wide").get_weights()[0]
@@ -75,7 +77,7 @@ def test_a_network_that_changes_its_shape_on_the_way_keeps_every_promise(
 
 @pytest.mark.parametrize("death", [1, 4])
 def test_a_kill_in_any_stage_changes_nothing(base, stripes, small, tmp_path, monkeypatch, death):
-    whole, _ = run(base, stripes, small, tmp_path / "whole")
+    whole = run(base, stripes, small, tmp_path / "whole").model
     save, saved = Checkpoint.save, []
 
     def save_and_die(self, path):
@@ -88,7 +90,7 @@ def test_a_kill_in_any_stage_changes_nothing(base, stripes, small, tmp_path, mon
     with pytest.raises(Killed):
         run(base, stripes, small, tmp_path / "broken")
     monkeypatch.undo()
-    resumed, _ = run(base, stripes, small, tmp_path / "broken")
+    resumed = run(base, stripes, small, tmp_path / "broken").model
     for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 

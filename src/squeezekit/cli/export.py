@@ -53,9 +53,11 @@ def command(
     names = _read_labels(labels) if labels else settings.get("labels", [])
 
     if published:
-        network, preprocess = models.load_net(model), models.NET_PREPROCESS
+        hooked, preprocess = models.load_net(model), models.NET_PREPROCESS
+        network = hooked
     else:
-        network = compress.strip(models.load(model))
+        hooked = models.load(model)
+        network = compress.strip(hooked)
         preprocess = settings.get("preprocess") or Preprocess(*network.input_shape[1:3])
     calibration, images = None, 0
     if calibrate is not None:
@@ -70,7 +72,14 @@ def command(
         calibration = export.calibration_batches(train, preprocess, images=images, seed=seed)
     versions = {name: importlib.metadata.version(name) for name in ("squeezekit", "keras")}
     export.litert(
-        network, output, calibration=calibration, labels=names, preprocess=preprocess, provenance=versions
+        network,
+        output,
+        calibration=calibration,
+        labels=names,
+        preprocess=preprocess,
+        provenance=versions,
+        # Of a network that still has its hooks; a float file has no use for them.
+        ranges=compress.activation_ranges(hooked) if int8 else None,
     )
     result: dict[str, Any] = {
         "output": str(output),

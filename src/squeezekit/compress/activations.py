@@ -2,9 +2,9 @@
 
 Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
 inference", 2018, section 3: asymmetric 8-bit grids that hold zero exactly, ranges from moving averages
-that are frozen before training ends. Learned ranges: Bhalgat et al., "LSQ+: improving low-bit
-quantization through learnable offsets and better initialization", 2020 (equations 3 to 7), with the gradient scale of
-Esser et al., "Learned step size quantization", 2020 (section 2.2).
+that are frozen before training ends. Learned ranges: each bound gets the gradient of the values that it
+clips, as in Choi et al., "PACT: parameterized clipping activation for quantized neural networks", 2018
+(section 3), with the gradient scale of Esser et al., "Learned step size quantization", 2020 (section 2.2).
 """
 
 import enum
@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from squeezekit.compress.base import Inserted, Moment, to_numpy
-from squeezekit.compress.graph import graph_of, rebuild
+from squeezekit.compress.wiring import graph_of, rebuild
 
 __all__ = ["ActivationGrid", "Ranges", "activation_ranges", "has_grids"]
 
@@ -50,7 +50,7 @@ class Phase(enum.IntEnum):
 
 @keras.saving.register_keras_serializable(package="squeezekit")
 class ActivationGrid(Inserted):
-    """x -> scale * (clip(round(x / scale) + zero, 0, 255) - zero), straight through, gradient zero where clipped.
+    """x -> scale * (clip(round(x / scale) + zero, 0, 255) - zero), the gradient straight through, 0 where clipped.
 
     scale = (high - low) / 255 and zero = round(-low / scale), so that 0 is on the grid: LiteRT's own. Until a
     batch has been observed in training nothing is rounded.
@@ -103,9 +103,12 @@ class ActivationGrid(Inserted):
         if training:
             self._watch(values)
         low, high = self._bounds(values)
-        rounding = ops.logical_and(self.phase >= Phase.ROUNDING, self.batches > 0)
-        result = ops.cond(rounding, lambda: self._rounded(values, low, high), lambda: values)
-        return ops.cast(result, inputs.dtype)
+        rounded = keras.quantizers.fake_quant_with_min_max_vars(values, low, high)
+        # With begin=0 training always rounds, and a step without the choice compiles faster.
+        if self.begin or not training:
+            begun = ops.logical_and(self.phase >= Phase.ROUNDING, self.batches > 0)
+            rounded = ops.where(begun, rounded, values)
+        return ops.cast(rounded, keras.backend.standardize_dtype(inputs.dtype))
 
     def _watch(self, values: Any) -> None:
         values = ops.stop_gradient(values)
@@ -131,14 +134,6 @@ class ActivationGrid(Inserted):
         slow = ops.where(self.phase >= Phase.SETTLED, ops.rsqrt(size * LEVELS), 0.0)
         low_factor, high_factor = (ops.exp(_slowed(factor, slow)) for factor in self.factors)
         return low * low_factor, high * high_factor
-
-    def _rounded(self, values: Any, low: Any, high: Any) -> Any:
-        if not self.learned:  # one kernel on TensorFlow
-            return keras.quantizers.fake_quant_with_min_max_vars(values, low, high)
-        scale = (high - low) / LEVELS
-        zero = _through_rounding(-low / scale)
-        steps = ops.minimum(ops.maximum(_through_rounding(values / scale) + zero, 0.0), float(LEVELS))
-        return (steps - zero) * scale
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -213,10 +208,6 @@ def activation_ranges(model: keras.Model) -> Mapping[str, tuple[float, float]]:
 def has_grids(model: keras.Model) -> bool:
     """Whether activations of the model are on grids already."""
     return any(isinstance(call.operation, ActivationGrid) for call in graph_of(model).calls)
-
-
-def _through_rounding(values: Any) -> Any:
-    return ops.stop_gradient(ops.round(values) - values) + values
 
 
 def _slowed(variable: Any, share: Any) -> Any:

@@ -12,8 +12,8 @@ import keras
 from keras import activations, layers
 
 from squeezekit.compress.base import Inserted
-from squeezekit.compress.graph import Call, Graph, graph_of, rebuild
 from squeezekit.compress.hooks import HOOKED
+from squeezekit.compress.wiring import Call, Graph, graph_of, rebuild
 
 __all__ = ["insert_grids"]
 
@@ -77,7 +77,8 @@ def insert_grids(model: keras.Model, make: Callable[..., Inserted]) -> keras.Mod
 
     Args:
         model: a built functional or sequential model.
-        make: `make(of, name=..., pixels=...)` returns a grid for the outputs of the layers `of`.
+        make: `make(of, name=..., entry=...)` returns a grid for the outputs of the layers `of`; `entry` is True for
+            an input of the model.
     """
     model = _split_activations(model)
     plan = _plan(graph_of(model))
@@ -86,7 +87,7 @@ def insert_grids(model: keras.Model, make: Callable[..., Inserted]) -> keras.Mod
         entry = isinstance(operation, layers.InputLayer)
         chain = [] if entry else [copy()]
         if id(operation) in plan:
-            chain.append(make(plan[id(operation)], name=f"{operation.name}_grid", pixels=entry))
+            chain.append(make(plan[id(operation)], name=f"{operation.name}_grid", entry=entry))
         return chain
 
     return rebuild(model, replace)

@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from squeezekit.compress.graph import rebuild
+from squeezekit.compress.wiring import rebuild
 
 __all__ = ["check_ranges", "set_ranges"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from squeezekit import compress, models
+from squeezekit import compress, files, models
 from squeezekit.compress.apply import hooked_layers
 from squeezekit.data import Dataset
 from squeezekit.preprocess import Preprocess
@@ -71,7 +71,7 @@ def compress_in_stages(
         dataset: trains on its `train`.
         preprocess: what the network sees of an image.
         settings: of each stage; some epochs at a third of the original learning rate serve.
-        folder: for checkpoints and logs.
+        folder: for checkpoints and logs; `hooked.keras` in it is the network as it was trained, unstripped.
         progress: where to show how far it is.
         distil: a teacher that guides every stage; `Distil(model)` is the network before it was squeezed.
 
@@ -106,6 +106,10 @@ def compress_in_stages(
             identity={"recipe": line, "start": digest},
         )
         stages.append(Stage(line, history))
+    # The network as it was trained, hooks and all: what the exported file is to agree with.
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.replacing(folder / "hooked.keras") as temporary:
+        squeezed.save(temporary)
     plain = models.fold_batch_norm(compress.strip(squeezed))
     return Compressed(plain, compress.activation_ranges(squeezed), squeezed, tuple(stages))
 
