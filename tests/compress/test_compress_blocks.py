@@ -11,7 +11,7 @@ from squeezekit.compress.apply import hooked_layers
 from squeezekit.compress.blocks import HookedBlock
 from squeezekit.compress.hooks import KernelHook
 
-ALL = "prune(0.6, ramp=None, smallest=0) | share(3) | quantize(8)"
+ALL = "prune(0.6, schedule='constant', smallest=0) | share(3) | quantize(8)"
 
 
 def registered(kind):
@@ -171,9 +171,7 @@ def test_blocks_train_save_strip_and_keep_their_promises(make, tmp_path):
     assert [name for name, _ in hooked_layers(copy)] == KERNELS[make]
     np.testing.assert_array_equal(nets.outputs(model), before)
 
-    copy = compress.apply(
-        compress.apply(model, "prune(0.6, ramp=(0, 0.7), smallest=0)"), "share(3) | quantize(8)"
-    )
+    copy = compress.apply(compress.apply(model, "prune(0.6, end=0.7, smallest=0)"), "share(3) | quantize(8)")
     assert [layer.name for layer in copy.layers] == names
     started = kernels(copy)
     nets.fit(copy, how=nets.GRAPH)
@@ -219,7 +217,7 @@ def test_a_block_trains_under_xla():
 def test_a_block_of_several_tensors_and_settings():
     x, y = keras.Input((5,)), keras.Input((5,))
     model = keras.Model([x, y], Apart(name="apart")(x, y, sign=-1.0))
-    copy = compress.apply(model, "prune(0.5, ramp=None, smallest=0)")
+    copy = compress.apply(model, "prune(0.5, schedule='constant', smallest=0)")
     plain = compress.strip(copy)
     values = list(np.random.default_rng(0).normal(size=(2, 3, 5)).astype("float32"))
     for expected, received, back in zip(model(values), copy(values), plain(values), strict=True):
@@ -252,7 +250,7 @@ def test_where_layers_and_skip_reach_into_blocks():
     assert reached("quantize(where='fire')") == fire
     assert reached("quantize(layers={'fire/expand/*': None})") == everything - fire | {"fire/squeeze"}
     assert reached(compress.Quantize(where=lambda kernel: kernel.shape[-1] == 1)) == {"late/mix"}
-    pruned = kernels(compress.apply(model, "prune(0.5, None, layers={'late': 0.9}, smallest=0)"))
+    pruned = kernels(compress.apply(model, "prune(0.5, 'constant', layers={'late': 0.9}, smallest=0)"))
     assert np.count_nonzero(pruned["late/down"] == 0) == round(0.9 * 864)
     assert np.count_nonzero(pruned["fire/squeeze"] == 0) == 64
     with pytest.raises(ValueError, match="'fire/pinch'"):

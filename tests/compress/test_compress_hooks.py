@@ -10,7 +10,7 @@ from squeezekit import compress
 from squeezekit.compress.apply import hooked_layers
 from squeezekit.compress.hooks import HookedConv2D
 
-ALL = "prune(0.6, ramp=None, smallest=0) | share(3) | quantize(8)"
+ALL = "prune(0.6, schedule='constant', smallest=0) | share(3) | quantize(8)"
 
 
 def test_apply_changes_neither_the_model_given_nor_its_outputs_before_anything_is_compressed():
@@ -69,7 +69,7 @@ def test_a_shared_layer_stays_shared():
 @pytest.mark.parametrize(
     ("recipe", "policy"),
     [
-        ("prune(0.6, ramp=None, smallest=0)", "mixed_bfloat16"),
+        ("prune(0.6, schedule='constant', smallest=0)", "mixed_bfloat16"),
         ("share(3)", "mixed_bfloat16"),
         ("quantize(4)", "mixed_bfloat16"),
         (ALL, "mixed_float16"),
@@ -144,7 +144,9 @@ def test_every_kind_of_kernel_is_hooked_with_its_output_channels(kind, tmp_path)
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input(shape), make()])
     x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
-    copy = compress.apply(model, "prune(0.5, ramp=None, smallest=0) | quantize(4, per_channel=True)")
+    copy = compress.apply(
+        model, "prune(0.5, schedule='constant', smallest=0) | quantize(4, per_channel=True)"
+    )
     (hooked,) = copy.layers
     kernel = hooked.effective_kernel()
     assert np.count_nonzero(kernel == 0) >= kernel.size // 2

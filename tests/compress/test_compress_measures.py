@@ -60,7 +60,7 @@ def test_macs_are_those_of_the_definition(layer, shape, macs):
 
 
 def test_a_model_with_transforms_measures_like_the_plain_model_it_stands_for():
-    model = compress.apply(nets.fire_net(), "prune(0.75, ramp=None, smallest=0) | share(3)")
+    model = compress.apply(nets.fire_net(), "prune(0.75, schedule='constant', smallest=0) | share(3)")
     figures = compress.measure(model)
     assert figures == compress.measure(compress.strip(model))
     by_name = {layer.name: layer for layer in figures.layers}

@@ -27,16 +27,19 @@ def base():
     return keras.Model(pixels, keras.layers.Softmax(dtype="float32")(x))
 
 
-def run(base, stripes, small, folder, precision="float32"):
+def run(base, stripes, small, folder, precision="float32", recipe=RECIPE, epochs=2):
     settings = training.Settings(
-        epochs=2, batch_size=16, learning_rate=1e-3, precision=training.Precision(precision)
+        epochs=epochs, batch_size=16, learning_rate=1e-3, precision=training.Precision(precision)
     )
-    return training.compress_in_stages(base, compress.parse(RECIPE), stripes, small, settings, folder=folder)
+    done = training.compress_in_stages(base, compress.parse(recipe), stripes, small, settings, folder=folder)
+    return done.model, done.stages
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_every_promise_of_the_recipe_holds_in_the_plain_model(base, stripes, small, tmp_path, precision):
-    squeezed, stages = run(base, stripes, small, tmp_path, precision)
+    done = run(base, stripes, small, tmp_path, precision)
+    squeezed, stages = done.model, done.stages
+    assert done.ranges == {}
     assert [stage.recipe for stage in stages][-1] == str(compress.parse(RECIPE))
     assert [len(stage.history.curves) for stage in stages] == [2, 2, 2]
     kernel = squeezed.get_layer("wide").get_weights()[0]
@@ -49,9 +52,32 @@ def test_every_promise_of_the_recipe_holds_in_the_plain_model(base, stripes, sma
     assert not np.array_equal(kernel, base.get_layer("wide").get_weights()[0])
 
 
+@pytest.mark.parametrize(
+    ("recipe", "conv", "wide"),
+    [
+        ("prune(0.5) | prune_channels(0.25) | share(bits=3) | quantize(8)", 12, (3, 3, 12, 18)),
+        ("separable() | prune_channels(0.5) | prune(0.5, smallest=64) | share(bits=3)", 8, (1, 1, 8, 12)),
+    ],
+)
+def test_a_network_that_changes_its_shape_on_the_way_keeps_every_promise(
+    base, stripes, small, tmp_path, recipe, conv, wide
+):
+    """Zeros are counted in the network that is left, not in channels that are gone."""
+    squeezed, stages = run(base, stripes, small, tmp_path, recipe=recipe, epochs=1)
+    assert stages[-1].recipe == recipe.replace("quantize(8)", "quantize(bits=8)").replace(
+        "separable()", "separable(channels=8)"
+    )
+    assert squeezed.get_layer("conv").filters == conv
+    kernel = squeezed.get_layer("wide").get_weights()[0]
+    assert kernel.shape == wide
+    assert 0.5 <= np.mean(kernel == 0) < 0.55
+    assert np.unique(kernel).size <= 8
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in squeezed.layers)
+
+
 @pytest.mark.parametrize("death", [1, 4])
 def test_a_kill_in_any_stage_changes_nothing(base, stripes, small, tmp_path, monkeypatch, death):
-    whole, _ = run(base, stripes, small, tmp_path / "whole")
+    whole = run(base, stripes, small, tmp_path / "whole").model
     save, saved = Checkpoint.save, []
 
     def save_and_die(self, path):
@@ -64,7 +90,7 @@ def test_a_kill_in_any_stage_changes_nothing(base, stripes, small, tmp_path, mon
     with pytest.raises(Killed):
         run(base, stripes, small, tmp_path / "broken")
     monkeypatch.undo()
-    resumed, _ = run(base, stripes, small, tmp_path / "broken")
+    resumed = run(base, stripes, small, tmp_path / "broken").model
     for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import keras
 
-from squeezekit.compress.base import END, Kernel, Moment, Recipe, Technique, Transform, fits
+from squeezekit.compress.base import END, Inserted, Kernel, Moment, Recipe, Technique, Transform, fits
 from squeezekit.compress.blocks import is_block, own_variables, parts, plain_block
 from squeezekit.compress.cloning import (
     block_copy,
@@ -23,7 +23,16 @@ from squeezekit.compress.cloning import (
 from squeezekit.compress.hooks import HOOKED, REMEDIES, KernelHook
 from squeezekit.compress.recipe import parse
 
-__all__ = ["advance", "apply", "broken_promises", "finish", "hooked_layers", "leaves", "strip"]
+__all__ = [
+    "advance",
+    "apply",
+    "broken_promises",
+    "finish",
+    "hooked_layers",
+    "kernel_layers",
+    "leaves",
+    "strip",
+]
 
 
 def apply(
@@ -34,7 +43,7 @@ def apply(
     The copy has the same layers, names, weights and outputs, with transforms in its convolutions
     (plain, depthwise, transposed), Dense and EinsumDense layers, also inside nested models and inside
     blocks: layers of your own class that hold such layers. Compile and fit it like any Keras model, with
-    `Schedule` among the callbacks if a technique ramps. Applied to a model that has transforms already,
+    `Schedule` among the callbacks if a technique has a schedule. Applied to a model that has transforms already,
     the new ones join them: masks stay, codebooks stay. A recipe is applied as a whole, so its
     techniques train together; for one stage after another apply them one by one and train between.
 
@@ -60,7 +69,7 @@ def apply(
 
     Example:
         >>> model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(10, name="fc")])
-        >>> pruned = apply(model, "prune(0.75, ramp=None)")
+        >>> pruned = apply(model, "prune(0.75, schedule='constant')")
         >>> int((strip(pruned).get_layer("fc").kernel.numpy() == 0).sum())
         240
     """
@@ -77,7 +86,7 @@ def apply(
 def strip(model: keras.Model) -> keras.Model:
     """Return a plain model of stock Keras layers that hold the effective kernels.
 
-    A ramp that has not ended is brought to its end first, in the copy: what leaves keeps its promise.
+    A schedule that has not ended is brought to its end first, in the copy: what leaves keeps its promise.
 
     Args:
         model: with or without transforms; not changed.
@@ -93,37 +102,47 @@ def strip(model: keras.Model) -> keras.Model:
         >>> [type(layer).__name__ for layer in strip(apply(model, "share(bits=3)")).layers]
         ['Dense']
     """
-    transforms = [transform for _, layer in hooked_layers(model) for transform in layer.transforms]
-    if any(transform.pending for transform in transforms):
+    extras: list[Transform | Inserted] = [
+        transform for _, layer in hooked_layers(model) for transform in layer.transforms
+    ]
+    extras += _inserted(model)
+    if any(extra.pending for extra in extras):
         model = clone(model, same)
         finish(model)
     plain = clone(model, _stock)
-    kinds: dict[type[Transform], None] = dict.fromkeys(map(type, transforms))
+    kinds: dict[type[Transform | Inserted], None] = dict.fromkeys(map(type, extras))
     for kind in kinds:
         plain = kind.leave(plain)
     return plain
 
 
 def finish(model: keras.Model) -> None:
-    """Bring every ramp of `model` to its end now."""
+    """Bring every schedule of `model` to its end now."""
     advance(model, END)
 
 
-def advance(model: keras.Model, moment: Moment) -> None:
-    """Bring every ramp of `model` to `moment`; those that are further stay where they are.
+def advance(model: keras.Model, moment: Moment, *, since: int | None = None) -> None:
+    """Bring every schedule of `model` to `moment`; those that are further stay where they are.
 
     Args:
         model: with or without transforms; the transforms' state is changed in place.
         moment: how far the training is.
+        since: step of the update before; only what is due after it then moves. None moves everything.
     """
     stages: dict[tuple[int, type[Transform]], list[tuple[Transform, KernelHook]]] = defaultdict(list)
     for _, layer in hooked_layers(model):
         for transform in layer.transforms:
-            if transform.pending:
+            if (since is None or transform.due(moment, since)) and transform.pending:
                 stages[transform.stage, type(transform)].append((transform, layer))
     for (_, kind), pairs in sorted(stages.items(), key=lambda item: item[0][0]):
-        weights = [layer.input_of(transform) for transform, layer in pairs]
+        weights = [
+            layer.effective_kernel() if kind.fits_result else layer.input_of(transform)
+            for transform, layer in pairs
+        ]
         kind.update([transform for transform, _ in pairs], weights, moment)
+    for layer in _inserted(model):
+        if layer.pending:
+            layer.advance(moment)
 
 
 def broken_promises(model: keras.Model) -> list[str]:
@@ -144,10 +163,28 @@ def broken_promises(model: keras.Model) -> list[str]:
     return lines
 
 
+def _inserted(model: keras.Model) -> list[Inserted]:
+    return [layer for _, layer in leaves(model) if isinstance(layer, Inserted)]
+
+
+def kernel_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Yield (name, layer) for each layer whose kernel techniques can transform, with or without transforms.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4, name="fc"), keras.layers.ReLU()])
+        >>> [name for name, _ in kernel_layers(model)]
+        ['fc']
+    """
+    for name, layer in leaves(model):
+        if isinstance(layer, KernelHook) or type(layer) in HOOKED:
+            yield name, layer
+
+
 def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) -> keras.Model:
     _check_names("where", technique.patterns, model)
     _check_names("layers", [pattern for pattern, _ in technique.layers], model)
-    rewritten = technique.rewrite(model)
+    passed_over = tuple((pattern, None) for pattern in skip)
+    rewritten = dataclasses.replace(technique, layers=passed_over + technique.layers).rewrite(model)
     changed = rewritten is not model
     model = rewritten
     stages = [transform.stage for _, layer in hooked_layers(model) for transform in layer.transforms]

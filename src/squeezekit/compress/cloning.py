@@ -16,6 +16,7 @@ __all__ = [
     "chain_copy",
     "check_model",
     "clone",
+    "copied",
     "hooked_layers",
     "kernel_in_use",
     "leaves",
@@ -74,8 +75,8 @@ def clone(model: keras.Model, convert: Convert) -> keras.Model:
     pairs = []
 
     def clone_leaf(layer: Any) -> Any:
-        if not isinstance(layer, keras.layers.Layer):  # an operation of keras.ops in the graph: no state
-            return type(layer).from_config(layer.get_config())
+        if not isinstance(layer, keras.layers.Layer):
+            return copied(layer)
         copy = convert(names.get(id(layer), layer.name), layer)
         pairs.append((layer, copy))
         return copy
@@ -149,6 +150,13 @@ def same(name: str, layer: keras.layers.Layer) -> keras.layers.Layer:
         hooks = {path: part for path, part in parts(layer) if isinstance(part, KernelHook)}
         return block_copy(name, layer, {path: chain_copy(hook) for path, hook in hooks.items()})
     return type(layer).from_config(layer.get_config())
+
+
+def copied(operation: Any) -> Any:
+    """Return an unbuilt copy of anything in a model's graph: a layer, a block, or an operation of `keras.ops`."""
+    if isinstance(operation, keras.layers.Layer):
+        return same(operation.name, operation)
+    return type(operation).from_config(operation.get_config())
 
 
 def block_copy(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from squeezekit.compress.base import to_numpy
+from squeezekit.compress.base import Inserted, to_numpy
 from squeezekit.compress.blocks import HookedBlock, is_block, own_variables, parts, trace
 from squeezekit.compress.cloning import leaves, members
 from squeezekit.compress.hooks import KernelHook
@@ -108,6 +108,8 @@ def _measure_layers(model: keras.Model) -> Iterator[LayerMeasure]:
     seen = _calls_in_blocks(model) if blocks else {}
     inside = seen.keys()
     for name, layer in leaves(model):
+        if isinstance(layer, Inserted):
+            continue
         weights = _weights(layer)
         kernels = [weight for weight in weights if weight.ndim > 1]
         macs = 0

@@ -14,11 +14,14 @@ from typing import IO, Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python.convert import mlir_quantize
 
 from squeezekit import files
+from squeezekit.compress.base import Inserted
 from squeezekit.compress.hooks import KernelHook
 from squeezekit.export import metadata
 from squeezekit.export.audit import audit
+from squeezekit.export.ranges import check_ranges, set_ranges
 from squeezekit.preprocess import Preprocess
 
 __all__ = ["litert"]
@@ -33,6 +36,7 @@ def litert(
     preprocess: Preprocess | None = None,
     provenance: Mapping[str, Any] | None = None,
     per_channel: bool = False,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> None:
     """Write a network as a `.tflite` with static shapes, labels and settings inside.
 
@@ -57,10 +61,12 @@ def litert(
         preprocess: what the network expects of an image; the default is to squash it to the input's size.
         provenance: where the network comes from; plain JSON values, carried along.
         per_channel: one weight scale an output channel instead of one a tensor. Only with `calibration`.
+        ranges: those of activations that the network was trained with (`compress.activation_ranges`), by layer:
+            exactly these are used, and what is missing is calibrated. Only with `calibration`.
 
     Raises:
         ValueError: the model is not such a classifier, still has hooks of `compress`, or cannot be expressed
-            in LiteRT's operations; labels, preprocess or calibration do not fit it.
+            in LiteRT's operations; labels, preprocess, calibration or ranges do not fit it.
         OSError: the path cannot be written.
 
     Example:
@@ -79,11 +85,13 @@ def litert(
             f"Expected a preprocess for the input of {height}x{width}. "
             f"Received: {preprocess.height}x{preprocess.width}."
         )
-    if per_channel and calibration is None:
-        raise ValueError("Expected calibration images with per_channel=True: float weights have no scales.")
+    if (per_channel or ranges) and calibration is None:
+        setting = "per_channel=True" if per_channel else "ranges"
+        raise ValueError(f"Expected calibration images with {setting}: a float network has no scales.")
+    check_ranges(ranges or {})
     associated = metadata.associated_files(labels, preprocess, provenance or {})
     images = None if calibration is None else _exact_range(_check_calibration(calibration, height, width))
-    tflite = _convert(_as_float32(model), images, per_channel=per_channel)
+    tflite = _convert(_as_float32(model), images, ranges or {}, per_channel=per_channel)
     _check_result(tflite, integer=images is not None)
     files.write_bytes(path, metadata.attach(tflite, model.name, associated))
 
@@ -97,7 +105,7 @@ def _check_classifier(model: keras.Model) -> tuple[int, int]:
     # A subclassed model has no `inputs`, and a Sequential that was never built raises AttributeError.
     if len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
         raise ValueError("Expected a functional Keras model with one input and one output.")
-    hooked = [layer.name for layer in _layers(model) if isinstance(layer, KernelHook)]
+    hooked = [layer.name for layer in _layers(model) if isinstance(layer, KernelHook | Inserted)]
     if hooked:
         raise ValueError(
             f"Expected a plain Keras model: strip it first (compress.strip). Received: hooks on {hooked[0]!r}."
@@ -175,7 +183,13 @@ def _as_float32(model: keras.Model) -> keras.Model:
     return plain
 
 
-def _convert(model: keras.Model, images: list[np.ndarray] | None, *, per_channel: bool) -> bytes:
+def _convert(
+    model: keras.Model,
+    images: list[np.ndarray] | None,
+    ranges: Mapping[str, tuple[float, float]],
+    *,
+    per_channel: bool,
+) -> bytes:
     # Weights go in as constants. As variables of the model they would stay variables in the file, unfolded.
     trainable = [tf.constant(variable.numpy()) for variable in model.trainable_variables]
     others = [tf.constant(variable.numpy()) for variable in model.non_trainable_variables]
@@ -199,6 +213,20 @@ def _convert(model: keras.Model, images: list[np.ndarray] | None, *, per_channel
         # There is no public switch for this.
         converter._experimental_disable_per_channel = not per_channel
         converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
+        if ranges:
+            # The converter's own two steps, with the ranges set in between. Its path for trained ranges, fake
+            # quantization in the graph, would take no calibration for the rest, and only weights per channel.
+            converter._experimental_calibrate_only = True
+            calibrated = set_ranges(bytes(_quietly(converter.convert)), model, ranges, images)
+            return _quietly(
+                lambda: mlir_quantize(
+                    calibrated,
+                    disable_per_channel=not per_channel,
+                    disable_per_channel_for_dense_layers=not per_channel,
+                    input_data_type=tf.uint8,
+                    output_data_type=tf.uint8,
+                )
+            )
     return _quietly(converter.convert)
 
 

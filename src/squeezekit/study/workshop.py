@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,18 @@ from squeezekit.data import Dataset, open_dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.study.measure import measure_file
 from squeezekit.study.plan import choose_preprocess
-from squeezekit.training import History, Progress, Settings, compress_in_stages, train_network
+from squeezekit.training import (
+    Compressed,
+    Distil,
+    History,
+    Initial,
+    Progress,
+    Settings,
+    compress_in_stages,
+    train_network,
+)
 
-__all__ = ["Workshop", "describe_run", "open_workshop"]
+__all__ = ["Workshop", "describe_run", "describe_start", "open_workshop"]
 
 # What a result may depend on, besides our own code.
 _VERSIONS_OF = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pillow", "ai-edge-litert")
@@ -70,9 +79,11 @@ class Workshop:
         self.record(name, history)
         return model
 
-    def compress(self, model: keras.Model, recipe: Recipe, settings: Settings) -> keras.Model:
+    def compress(
+        self, model: keras.Model, recipe: Recipe, settings: Settings, *, distil: Distil | None = None
+    ) -> Compressed:
         """Run a recipe on a trained network, stage by stage; the result is plain, without BatchNorm to fold."""
-        squeezed, stages = compress_in_stages(
+        compressed = compress_in_stages(
             model,
             recipe,
             self.dataset,
@@ -80,10 +91,11 @@ class Workshop:
             settings,
             folder=self.work,
             progress=self.progress,
+            distil=distil,
         )
-        for stage in stages:
+        for stage in compressed.stages:
             self.record(stage.recipe, stage.history)
-        return squeezed
+        return compressed
 
     def record(self, name: str, history: History) -> None:
         """Keep a training's curves for `run.json`."""
@@ -96,8 +108,16 @@ class Workshop:
             }
         )
 
-    def export(self, model: keras.Model, path: Path, *, recipe: str = "", int8: bool = False) -> Path:
-        """Write a `.tflite`, float or full-integer; calibration images come from the training split."""
+    def export(
+        self,
+        model: keras.Model,
+        path: Path,
+        *,
+        recipe: str = "",
+        int8: bool = False,
+        ranges: Mapping[str, tuple[float, float]] | None = None,
+    ) -> Path:
+        """Write a `.tflite`, float or full-integer; images of the training split set ranges that are not given."""
         self.progress.say(f"writing {path.name}")
         calibration = (
             export.calibration_batches(self.dataset.train, self.preprocess, seed=self.seed) if int8 else None
@@ -106,6 +126,7 @@ class Workshop:
             models.fold_batch_norm(model),
             path,
             calibration=calibration,
+            ranges=ranges if int8 else None,
             labels=self.dataset.class_names,
             preprocess=self.preprocess,
             provenance={
@@ -215,6 +236,11 @@ def describe_run(
         "rows": rows,
         "trainings": shop.trainings,
     }
+
+
+def describe_start(model: keras.Model, initial: Initial | None, frozen: Sequence[str]) -> dict[str, Any]:
+    """What `run.json` holds of the weights that a training started from; nothing when it did from scratch."""
+    return {} if initial is None else {"init": {**initial.to_dict(model), "frozen": list(frozen)}}
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,179 @@
+"""A model's graph with its nested models: what feeds what, and the same graph with other layers in it."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras.src.models.functional import Functional  # the class of keras.Model(inputs, outputs), not exported
+
+from squeezekit.compress.base import Inserted, to_numpy
+
+__all__ = ["Call", "Graph", "graph_of", "rebuild"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Call:
+    """One call of a layer, or of an operation of `keras.ops`.
+
+    Args:
+        name: of the layer, with the names of the models around it: `"head/fc"`. Operations of `keras.ops` are
+            renamed whenever a model is copied, so theirs is made of what they read: `"add(conv1, conv2)"`.
+        operation: the layer or operation; an input of the model is its InputLayer.
+        sources: numbers of the values that it reads, in order.
+        values: numbers of the values that it gives; no other call gives the same.
+        floating: whether what it gives is of a float type.
+    """
+
+    name: str
+    operation: Any
+    sources: tuple[int, ...]
+    values: tuple[int, ...]
+    floating: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class Graph:
+    """All calls of a model in an order in which they can run, as if nested models were written out.
+
+    Args:
+        calls: the inputs first.
+        outputs: numbers of the values that the model returns.
+    """
+
+    calls: tuple[Call, ...]
+    outputs: tuple[int, ...]
+
+
+def graph_of(model: keras.Model) -> Graph:
+    """Write out the graph of a built functional or sequential model.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), keras.layers.ReLU()])
+        >>> [(call.sources, call.values) for call in graph_of(model).calls]
+        [((), (0,)), ((0,), (1,)), ((1,), (2,))]
+    """
+    calls: list[Call] = []
+    numbers = itertools.count()
+    origins: dict[int, str] = {}  # of each value the name of what gave it
+
+    def add(prefix: str, operation: Any, sources: Sequence[int], outputs: Sequence[Any]) -> list[int]:
+        values = [next(numbers) for _ in outputs]
+        read = [origins[source] for source in sources]
+        if isinstance(operation, keras.layers.Layer):
+            name = f"{prefix}{operation.name}"
+        else:
+            name = f"{type(operation).__name__.lower()}({', '.join(read)})"
+        origins.update(dict.fromkeys(values, read[0] if isinstance(operation, Inserted) else name))
+        floating = all("float" in tensor.dtype for tensor in outputs)
+        calls.append(Call(name, operation, tuple(sources), tuple(values), floating))
+        return values
+
+    def follow(operation: Any, sources: list[int], outputs: Sequence[Any], prefix: str) -> list[int]:
+        if isinstance(operation, Functional | keras.Sequential):
+            return walk(operation, sources, f"{prefix}{operation.name}/")
+        return add(prefix, operation, sources, outputs)
+
+    def walk(inside: keras.Model, arguments: list[int], prefix: str) -> list[int]:
+        known = dict(zip(map(id, inside.inputs), arguments, strict=True))
+        if isinstance(inside, keras.Sequential):
+            values = arguments
+            for layer in inside.layers:
+                values = follow(layer, values, keras.tree.flatten(layer.output), prefix)
+            return values
+        for depth in sorted(inside._nodes_by_depth, reverse=True):
+            for node in inside._nodes_by_depth[depth]:
+                if not node.is_input and all(id(tensor) in known for tensor in node.input_tensors):
+                    sources = [known[id(tensor)] for tensor in node.input_tensors]
+                    values = follow(node.operation, sources, node.outputs, prefix)
+                    known.update(zip(map(id, node.outputs), values, strict=True))
+        return [known[id(tensor)] for tensor in inside.outputs]
+
+    entries = [
+        value for tensor in model.inputs for value in add("", tensor._keras_history.operation, (), [tensor])
+    ]
+    outputs = walk(model, entries, "")
+    return Graph(tuple(calls), tuple(outputs))
+
+
+Replace = Callable[[str, Any, Callable[..., Any]], Sequence[Any]]
+
+
+def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
+    """Return a copy of a model in which each operation has become a chain of operations.
+
+    Args:
+        model: a built functional or sequential model; not changed.
+        replace: `replace(name, operation, copy)` returns what takes the place of an operation, in order;
+            `[]` takes it out. `copy(**changes)` is the operation itself with other settings, and gets its
+            weights. An input cannot be replaced: its chain is put behind it.
+
+    Returns:
+        The copy, not compiled. A layer or nested model that is called in several places still is one.
+    """
+    names: dict[int, str] = {}
+    for step in graph_of(model).calls:
+        names.setdefault(id(step.operation), step.name)
+    chains: dict[int, list[Any]] = {}
+    pairs: list[tuple[Any, Any]] = []
+
+    def chain(operation: Any) -> list[Any]:
+        def copy(**changes: Any) -> Any:
+            made = type(operation).from_config(operation.get_config() | changes)
+            pairs.append((operation, made))
+            return made
+
+        if id(operation) not in chains:
+            if isinstance(operation, Functional | keras.Sequential):
+                chains[id(operation)] = [part(operation)]
+            else:
+                chains[id(operation)] = list(replace(names[id(operation)], operation, copy))
+        return chains[id(operation)]
+
+    def part(inside: keras.Model) -> keras.Model:
+        # Those of the outermost model; what enters a nested one was dealt with outside.
+        entries = {
+            tensor.name: chain(tensor._keras_history.operation)
+            for tensor in inside.inputs
+            if id(tensor._keras_history.operation) in names
+        }
+        if isinstance(inside, keras.Sequential):
+            (entry,) = inside.inputs
+            first = keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=entry.name)
+            behind = [made for layer in inside.layers for made in chain(layer)]
+            return keras.Sequential([first, *entries.get(entry.name, []), *behind], name=inside.name)
+        entered: dict[int, Any] = {}
+
+        def enter(tensor: Any) -> Any:
+            if not isinstance(tensor, keras.KerasTensor):
+                return tensor
+            if isinstance(tensor._keras_history.operation, keras.layers.InputLayer):
+                if id(tensor) not in entered:
+                    entered[id(tensor)] = _through(entries.get(tensor.name, []), tensor)
+                return entered[id(tensor)]
+            return tensor
+
+        def call(layers: list[Any], *args: Any, **kwargs: Any) -> Any:
+            args, kwargs = keras.tree.map_structure(enter, (args, kwargs))
+            return _through(layers, *args, **kwargs)
+
+        # Another model of the same tensors: `clone_model` would compile the copy of a compiled model too.
+        bare = keras.Model(inside.input, inside.output, name=inside.name)
+        return keras.models.clone_model(bare, clone_function=chain, call_function=call)
+
+    result = part(model)
+    for old, new in pairs:
+        if isinstance(old, keras.layers.Layer):
+            for source, target in zip(old.variables, new.variables, strict=True):
+                target.assign(to_numpy(source))
+    return result
+
+
+def _through(layers: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+    if not layers:
+        return args[0]
+    result = layers[0](*args, **kwargs)
+    for layer in layers[1:]:
+        result = layer(result)
+    return result
