@@ -77,7 +77,7 @@ def test_a_network_of_ours_gives_everything_to_one_like_it(trained):
 
 def test_a_compressed_or_folded_network_gives_its_weights_too(trained, tmp_path):
     source = models.load(trained)
-    compress.apply(source, "prune(0.5, ramp=None)").save(tmp_path / "hooked.keras")
+    compress.apply(source, "prune(0.5, schedule='constant')").save(tmp_path / "hooked.keras")
     models.fold_batch_norm(source).save(tmp_path / "folded.keras")
     assert training.read_initial(tmp_path / "hooked.keras").norm is models.Norm.SQUEEZE
     initial = training.read_initial(tmp_path / "folded.keras")

@@ -33,7 +33,7 @@ GRID: Mapping[str, tuple[int | float, ...]] = MappingProxyType(
 """What is tried: values of each technique's first setting, the gentlest first."""
 
 # Settings without which a technique would not act at once.
-_AT_ONCE: Mapping[str, Mapping[str, Any]] = MappingProxyType({"prune": {"ramp": None}})
+_AT_ONCE: Mapping[str, Mapping[str, Any]] = MappingProxyType({"prune": {"schedule": "constant"}})
 
 _BATCH_SIZE = 64
 # Writing the file after every figure would take longer than some figures.
