@@ -99,7 +99,6 @@ def compress_in_stages(
         )
         stages.append(Stage(line, history))
     # The network that was trained, hooks and all: what the exported file is to agree with.
-    folder.mkdir(parents=True, exist_ok=True)
     with files.replacing(folder / "hooked.keras") as temporary:
         squeezed.save(temporary)
     plain = models.fold_batch_norm(compress.strip(squeezed))
