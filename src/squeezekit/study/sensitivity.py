@@ -257,7 +257,7 @@ class _Network:
         return {name: _numpy(layer.kernel) for name, layer in plain if name in taken}
 
     def accuracy(self, name: str = "", kernel: np.ndarray | None = None) -> float:
-        """Top-1 accuracy, with one layer's kernel exchanged if one is given; as they are, counted once."""
+        """Top-1 accuracy, with one kernel exchanged if one is given; as it is the network is run once only."""
         if kernel is None or np.array_equal(kernel, self.kernels[name]):
             if self._plain is None:
                 self._plain = self._accuracy()
