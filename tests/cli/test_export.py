@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from keras import layers
 from PIL import Image
 
+import net_files
 from squeezekit import compress, export
 from squeezekit.cli.export import command
 from squeezekit.errors import FormatError
@@ -22,7 +23,7 @@ def folder(tmp_path_factory):
     x = layers.Conv2D(12, 3, strides=4, activation="relu")(image)
     model = keras.Model(image, layers.Softmax()(layers.Dense(2)(layers.GlobalAveragePooling2D()(x))))
     model.save(root / "model.keras")
-    compress.apply(model, "prune(0.5, ramp=None)").save(root / "hooked.keras")
+    compress.apply(model, "prune(0.5, schedule='constant')").save(root / "hooked.keras")
     random = np.random.default_rng(0)
     for name in ("cat", "dog"):
         (root / "images" / name).mkdir(parents=True)
@@ -88,12 +89,40 @@ def test_a_labels_file_wins(folder, tmp_path):
         assert archive.read("labels.txt").decode() == "hot dog\nçat\n"
 
 
+def test_the_published_network_brings_its_own_settings(folder, tmp_path):
+    layers = net_files.weights(net_files.published_shapes())
+    (tmp_path / "compressed.net").write_bytes(net_files.write(layers))
+    (tmp_path / "labels.txt").write_text("".join(f"class {index}\n" for index in range(1000)))
+    # One image a class, as a sample of ImageNet has: nothing is split off.
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "0.png").write_bytes((folder / "images" / name / "0.png").read_bytes())
+    options = ["--int8", "--calibrate", tmp_path / "images", "--labels", tmp_path / "labels.txt", "--json"]
+    result = call(tmp_path / "compressed.net", "-o", tmp_path / "m.tflite", *options)
+    assert result.exit_code == 0, result.exception
+    printed = json.loads(result.output)
+    assert printed["input_shape"] == [1, 227, 227, 3]
+    assert (printed["classes"], printed["calibration_images"]) == (1000, 2)
+    with zipfile.ZipFile(tmp_path / "m.tflite") as archive:
+        assert archive.read("labels.txt").decode().splitlines()[999] == "class 999"
+        preprocess = json.loads(archive.read("squeezekit.json"))["preprocess"]
+    assert preprocess == {
+        "height": 227,
+        "width": 227,
+        "resize_height": 256,
+        "resize_width": 256,
+        "fit": "squash",
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
         ("model.keras", ["--int8"], ValueError, "--calibrate DATA together"),
         ("model.keras", ["--calibrate", "x"], ValueError, "--calibrate DATA together"),
-        ("model.net", [], ValueError, "Expected a .keras file"),
+        ("model.h5", [], ValueError, "Expected a .keras or .net file"),
+        ("missing.net", [], FileNotFoundError, "No such file"),
+        ("cut.net", [], FormatError, "cut.net: not a Deep Compression SqueezeNet"),
         ("missing.keras", [], FileNotFoundError, "No such file"),
         ("cut.keras", [], FormatError, "not a .keras file"),
         ("other.keras", [], FormatError, "not a network that Keras can load"),
@@ -104,6 +133,7 @@ def test_a_labels_file_wins(folder, tmp_path):
 def test_mistakes_are_named(folder, tmp_path, monkeypatch, name, options, error, message):
     monkeypatch.chdir(folder)
     (folder / "cut.keras").write_bytes((folder / "model.keras").read_bytes()[:3000])
+    (folder / "cut.net").write_bytes(bytes(1000))
     (folder / "three.txt").write_text("a\nb\nc\n")
     with zipfile.ZipFile(folder / "other.keras", "w") as archive:
         archive.writestr("something", "else")

@@ -53,6 +53,8 @@ def batch(count=8, seed=1):
 EAGER = {"run_eagerly": True, "jit_compile": False}
 """Tracing a step costs more than running four: compiled steps are tried where compiling is the question."""
 GRAPH = {"jit_compile": False}
+COMPILED = {"jit_compile": keras.backend.backend() == "jax"}
+"""As the backend compiles steps fastest: a TensorFlow graph, JAX's jit; PyTorch has none that is quick to make."""
 JIT = {"jit_compile": True}
 
 
@@ -61,10 +63,10 @@ def compiled(model, how=EAGER):
     return model
 
 
-def fit(model, steps=3, how=EAGER):
-    """Train `steps` steps of two images each, with the schedule that the model's ramps need."""
+def fit(model, steps=4, how=EAGER):
+    """Train `steps` steps of two images each, with the schedule that the model's techniques need."""
     x, y = batch(2 * steps)
-    schedule = compress.Schedule(model, total_steps=steps, every=1)
+    schedule = compress.Schedule(model, total_steps=steps)
     compiled(model, how).fit(x, y, batch_size=2, shuffle=False, verbose=0, callbacks=[schedule])
     return model
 
@@ -82,3 +84,12 @@ def plain_kernels(model, prefix=""):
         elif type(layer) in (layers.Conv2D, layers.Dense, layers.DepthwiseConv2D):
             found[prefix + layer.name] = keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(layer.kernel))
     return found
+
+
+def fit_plain(model, how=EAGER):
+    """One step of training of a model without transforms."""
+    x, y = batch(2)
+    before = outputs(model)
+    compiled(model, how).fit(x, y, verbose=0)
+    assert not np.array_equal(before, outputs(model))
+    return model

@@ -191,8 +191,8 @@ def test_nested_and_sequential_models_get_theirs():
 
 def test_apply_alone_changes_nothing_and_strip_leaves_stock_layers_only(tmp_path):
     model = nets.fire_net(batch_norm=True)
-    weights_only = compress.apply(model, "prune(0.5, ramp=None, smallest=0) | quantize(8)")
-    hooked = compress.apply(model, "prune(0.5, ramp=None, smallest=0) | " + GRIDS)
+    weights_only = compress.apply(model, "prune(0.5, schedule='constant', smallest=0) | quantize(8)")
+    hooked = compress.apply(model, "prune(0.5, schedule='constant', smallest=0) | " + GRIDS)
     np.testing.assert_array_equal(nets.outputs(hooked), nets.outputs(weights_only))
     again = compress.apply(hooked, GRIDS)
     assert grids_of(again) == grids_of(hooked)
@@ -247,7 +247,7 @@ def test_ranges_learn_only_once_they_are_settled():
 def test_a_killed_training_goes_on_to_the_same_result(tmp_path):
     def steps(model, first, last):
         x, y = nets.batch(6)
-        schedule = compress.Schedule(model, total_steps=6, initial_step=first, every=2)
+        schedule = compress.Schedule(model, total_steps=6, initial_step=first)
         model.fit(x[first:last], y[first:last], batch_size=1, shuffle=False, verbose=0, callbacks=[schedule])
 
     recipe = "prune(0.6) | quantize(8, activations=8, ranges='learned', begin=0.2, observe=0.5)"

@@ -7,9 +7,10 @@ import pytest
 from keras import layers, ops
 
 from squeezekit import compress
+from squeezekit.compress.apply import hooked_layers
 from squeezekit.compress.hooks import HookedConv2D
 
-ALL = "prune(0.6, ramp=None, smallest=0) | share(3) | quantize(8)"
+ALL = "prune(0.6, schedule='constant', smallest=0) | share(3) | quantize(8)"
 
 
 def test_apply_changes_neither_the_model_given_nor_its_outputs_before_anything_is_compressed():
@@ -68,7 +69,7 @@ def test_a_shared_layer_stays_shared():
 @pytest.mark.parametrize(
     ("recipe", "policy"),
     [
-        ("prune(0.6, ramp=None, smallest=0)", "mixed_bfloat16"),
+        ("prune(0.6, schedule='constant', smallest=0)", "mixed_bfloat16"),
         ("share(3)", "mixed_bfloat16"),
         ("quantize(4)", "mixed_bfloat16"),
         (ALL, "mixed_float16"),
@@ -121,13 +122,104 @@ def test_freezing_and_thawing_leaves_the_kernel_under_a_codebook_frozen():
     assert sum("codebook" in name for name in names) == 2
 
 
-class Block(layers.Layer):
+KINDS = {
+    "conv1d": (lambda: layers.Conv1D(6, 3), (7, 4)),
+    "conv2d": (lambda: layers.Conv2D(6, 3, groups=2), (5, 6, 4)),
+    "conv3d": (lambda: layers.Conv3D(6, 2), (3, 4, 5, 2)),
+    "conv1d_transpose": (lambda: layers.Conv1DTranspose(6, 3, strides=2), (5, 4)),
+    "conv2d_transpose": (lambda: layers.Conv2DTranspose(6, 3, use_bias=False), (4, 3, 4)),
+    "conv3d_transpose": (lambda: layers.Conv3DTranspose(3, 2), (2, 3, 2, 4)),
+    "depthwise1d": (lambda: layers.DepthwiseConv1D(3, depth_multiplier=2), (7, 4)),
+    "depthwise2d": (lambda: layers.DepthwiseConv2D(3, depth_multiplier=2), (5, 6, 4)),
+    "dense": (lambda: layers.Dense(6), (8,)),
+    "einsum": (lambda: layers.EinsumDense("abc,cde->abde", (None, 3, 2), bias_axes="de"), (4, 5)),
+    "einsum_dots": (lambda: layers.EinsumDense("...x,xy->...y", 6), (3, 4, 5)),
+    "einsum_batched": (lambda: layers.EinsumDense("abc,bcd->abd", (3, 2)), (3, 5)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_kernel_is_hooked_with_its_output_channels(kind, tmp_path):
+    make, shape = KINDS[kind]
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input(shape), make()])
+    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    copy = compress.apply(
+        model, "prune(0.5, schedule='constant', smallest=0) | quantize(4, per_channel=True)"
+    )
+    (hooked,) = copy.layers
+    kernel = hooked.effective_kernel()
+    assert np.count_nonzero(kernel == 0) >= kernel.size // 2
+    check_channels(model.layers[0], type(hooked).axes_of(hooked), kernel, x)
+
+    copy.compile(keras.optimizers.SGD(0.1), "mse", **nets.EAGER)
+    copy.fit(x, np.ones(copy(x).shape, "float32"), verbose=0)
+    assert not np.array_equal(hooked.effective_kernel(), kernel), "nothing was trained"
+    assert compress.broken_promises(copy) == []
+    copy.save(tmp_path / "model.keras")
+    reloaded, plain = keras.saving.load_model(tmp_path / "model.keras"), compress.strip(copy)
+    trained = ops.convert_to_numpy(copy(x))
+    np.testing.assert_array_equal(ops.convert_to_numpy(reloaded(x)), trained)
+    assert type(plain.layers[0]) is type(model.layers[0])
+    np.testing.assert_allclose(ops.convert_to_numpy(plain(x)), trained, atol=1e-6)
+
+
+def check_channels(plain, axes, kernel, x):
+    """Each channel of the kernel is on a grid of its own, and reaches one channel of the output only."""
+    rank = kernel.ndim
+    axes = [axis % rank for axis in axes]
+    rows = np.moveaxis(kernel, axes, range(len(axes)))
+    channels = rows.reshape(np.prod(rows.shape[: len(axes)]), -1)
+    peaks = np.abs(channels).max(axis=1, keepdims=True)
+    steps = channels / np.where(peaks > 0, peaks, 1) * 7
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-4)
+    original = ops.convert_to_numpy(ops.convert_to_tensor(plain.kernel))
+    before = ops.convert_to_numpy(plain(x))
+    only = np.zeros_like(np.moveaxis(original, axes, range(len(axes))))
+    first = (0,) * len(axes)
+    only[first] = 1
+    plain.kernel.assign(original + np.moveaxis(only, range(len(axes)), axes))
+    moved = np.abs(ops.convert_to_numpy(plain(x)) - before).max(axis=0) > 1e-5
+    plain.kernel.assign(original)
+    reached = moved.reshape(-1, len(channels)).any(axis=0)
+    assert reached.tolist() == [True] + [False] * (len(channels) - 1)
+
+
+def test_a_layer_of_a_kind_that_is_not_hooked_is_no_obstacle_where_the_technique_is_not_wanted():
+    entry = keras.Input((6, 6, 3))
+    x = layers.Conv2D(4, 1, name="conv")(layers.SeparableConv2D(4, 1, name="apart")(entry))
+    model = keras.Model(entry, layers.Dense(3, name="fc")(x))
+    for line in ("quantize(where='conv')", "quantize(layers={'apart': None, 'fc': None})"):
+        assert [name for name, _ in hooked_layers(compress.apply(model, line))] == ["conv"]
+    for line in ("quantize", "quantize(where='*a*')", "quantize(layers={'fc': None})"):
+        with pytest.raises(
+            ValueError, match="apart of the kind SeparableConv2D; write it as DepthwiseConv2D then"
+        ):
+            compress.apply(model, line)
+    with pytest.raises(ValueError, match="apart of the kind"):  # a predicate is asked about kernels only
+        compress.apply(model, compress.Quantize(where=lambda kernel: kernel.layer == "conv"))
+
+
+def test_what_a_layer_works_out_from_its_weights_travels():
+    x = np.random.default_rng(0).normal(5, 3, size=(20, 4)).astype("float32")
+    norm = layers.Normalization(name="norm")
+    norm.adapt(x)
+    model = keras.Sequential([keras.Input((4,)), norm, layers.Dense(3, name="fc")])
+    expected = ops.convert_to_numpy(model(x))
+    copy = compress.apply(model, "")
+    np.testing.assert_array_equal(ops.convert_to_numpy(copy(x)), expected)
+    assert np.abs(ops.convert_to_numpy(copy.get_layer("norm")(x)).mean()) < 1e-5
+
+
+class Own(layers.Layer):
     def __init__(self):
         super().__init__(name="mine")
-        self.conv = layers.Conv2D(4, 1)
+
+    def build(self, input_shape):
+        self.matrix = self.add_weight(name="matrix", shape=(input_shape[-1], 2))
 
     def call(self, x):
-        return self.conv(x)
+        return ops.matmul(x, self.matrix)
 
 
 class Loud(keras.Sequential):
@@ -154,7 +246,7 @@ def lora():
 @pytest.mark.parametrize(
     ("make", "word"),
     [
-        (lambda: wrapped(Block()), "mine of the kind Block"),
+        (lambda: wrapped(Own()), "mine of the kind Own"),
         (lambda: wrapped(layers.SeparableConv2D(4, 1, name="apart")), "apart of the kind SeparableConv2D"),
         (
             lambda: wrapped(layers.TimeDistributed(layers.Dense(2), name="each")),

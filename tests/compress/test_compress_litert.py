@@ -24,7 +24,9 @@ def test_eight_bits_reach_the_file_as_they_were_trained(per_channel, tmp_path):
     x = layers.Conv2D(16, 3, activation="relu", name="conv")(layers.Rescaling(1 / 255)(entry))
     x = layers.GlobalAveragePooling2D()(layers.DepthwiseConv2D(3, name="depthwise")(x))
     x = layers.Softmax()(layers.Dense(7, name="fc")(x))
-    recipe = compress.Recipe(compress.Prune(0.5, ramp=None, smallest=0), compress.Quantize(8, per_channel))
+    recipe = compress.Recipe(
+        compress.Prune(0.5, schedule="constant", smallest=0), compress.Quantize(8, per_channel)
+    )
     plain = compress.strip(compress.apply(keras.Model(entry, x), recipe))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3)).astype("float32")
     export.litert(plain, tmp_path / "net.tflite", calibration=[pixels], per_channel=per_channel)

@@ -38,8 +38,29 @@ def test_every_kind_of_kernel_is_counted():
     assert figures["everywhere"].parameters == 40
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "macs"),
+    [
+        (layers.Conv1D(5, 3, strides=2), (9, 2), 4 * 3 * 2 * 5),
+        (layers.Conv3D(5, 2, padding="same"), (3, 4, 5, 2), 60 * 8 * 2 * 5),
+        (layers.DepthwiseConv1D(3, depth_multiplier=2), (9, 4), 7 * 3 * 4 * 2),
+        (layers.Conv1DTranspose(5, 3, strides=2), (9, 2), 9 * 3 * 2 * 5),
+        (layers.Conv3DTranspose(5, 2), (3, 4, 5, 2), 60 * 8 * 2 * 5),
+        (layers.EinsumDense("abc,cde->abde", (None, 3, 2)), (4, 5), 4 * 5 * 3 * 2),
+        (layers.EinsumDense("...x,xy->...y", 6), (3, 4, 5), 3 * 4 * 5 * 6),
+        (layers.EinsumDense("abc,bcd->abd", (3, 2)), (3, 5), 3 * 5 * 2),
+        (layers.EinsumDense("ab...,bc->ac...", (2, None)), (3, 5), 3 * 5 * 2),
+        (layers.EinsumDense("abcd,cde->abe", (None, 7)), (3, 4, 5), 3 * 4 * 5 * 7),
+    ],
+)
+def test_macs_are_those_of_the_definition(layer, shape, macs):
+    model = keras.Sequential([keras.Input(shape), layer])
+    assert compress.measure(model).macs == macs
+    assert compress.measure(compress.apply(model, "quantize")).macs == macs
+
+
 def test_a_model_with_transforms_measures_like_the_plain_model_it_stands_for():
-    model = compress.apply(nets.fire_net(), "prune(0.75, ramp=None, smallest=0) | share(3)")
+    model = compress.apply(nets.fire_net(), "prune(0.75, schedule='constant', smallest=0) | share(3)")
     figures = compress.measure(model)
     assert figures == compress.measure(compress.strip(model))
     by_name = {layer.name: layer for layer in figures.layers}

@@ -143,7 +143,7 @@ def test_weights_on_the_grid_become_exactly_its_numbers(tmp_path):
 def test_a_compressed_network_keeps_its_codebook_and_its_zeros(tmp_path):
     model = nets.fire_net(separable=True, batch_norm=False)
     hooked = compress.apply(
-        model, compress.parse("prune(0.6, ramp=None, smallest=1) | share(bits=4) | quantize(8)")
+        model, compress.parse("prune(0.6, schedule='constant', smallest=1) | share(bits=4) | quantize(8)")
     )
     with pytest.raises(ValueError, match="strip it first"):
         export.litert(hooked, tmp_path / "m.tflite")

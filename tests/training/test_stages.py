@@ -27,11 +27,12 @@ def base():
     return keras.Model(pixels, keras.layers.Softmax(dtype="float32")(x))
 
 
-def run(base, stripes, small, folder, precision="float32"):
+def run(base, stripes, small, folder, precision="float32", recipe=RECIPE, epochs=2):
     settings = training.Settings(
-        epochs=2, batch_size=16, learning_rate=1e-3, precision=training.Precision(precision)
+        epochs=epochs, batch_size=16, learning_rate=1e-3, precision=training.Precision(precision)
     )
-    return training.compress_in_stages(base, compress.parse(RECIPE), stripes, small, settings, folder=folder)
+    done = training.compress_in_stages(base, compress.parse(recipe), stripes, small, settings, folder=folder)
+    return done.model, done.stages
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -49,6 +50,29 @@ def test_every_promise_of_the_recipe_holds_in_the_plain_model(base, stripes, sma
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in squeezed.layers)
     assert type(squeezed.get_layer("wide")) is keras.layers.Conv2D
     assert not np.array_equal(kernel, base.get_layer("wide").get_weights()[0])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "conv", "wide"),
+    [
+        ("prune(0.5) | prune_channels(0.25) | share(bits=3) | quantize(8)", 12, (3, 3, 12, 18)),
+        ("separable() | prune_channels(0.5) | prune(0.5, smallest=64) | share(bits=3)", 8, (1, 1, 8, 12)),
+    ],
+)
+def test_a_network_that_changes_its_shape_on_the_way_keeps_every_promise(
+    base, stripes, small, tmp_path, recipe, conv, wide
+):
+    """Zeros are counted in the network that is left, not in channels that are gone."""
+    squeezed, stages = run(base, stripes, small, tmp_path, recipe=recipe, epochs=1)
+    assert stages[-1].recipe == recipe.replace("quantize(8)", "quantize(bits=8)").replace(
+        "separable()", "separable(channels=8)"
+    )
+    assert squeezed.get_layer("conv").filters == conv
+    kernel = squeezed.get_layer("wide").get_weights()[0]
+    assert kernel.shape == wide
+    assert 0.5 <= np.mean(kernel == 0) < 0.55
+    assert np.unique(kernel).size <= 8
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in squeezed.layers)
 
 
 @pytest.mark.parametrize("death", [1, 4])

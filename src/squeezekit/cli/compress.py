@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from squeezekit import compress, files, models, study, training
-from squeezekit.cli.options import finish_run, training_options
+from squeezekit.cli.options import finish_run, show_advice, training_options
 
 __all__ = ["command"]
 
@@ -17,13 +17,55 @@ __all__ = ["command"]
 )
 @click.argument("data")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
-@click.option("--recipe", default=study.DEFAULT_RECIPE, show_default=True, help="Techniques, in order.")
+@click.option(
+    "--recipe",
+    default=None,
+    help=f"Techniques, in order.  [default: {study.DEFAULT_RECIPE}]",
+)
+@click.option(
+    "--recipe-from",
+    metavar="FILE.json",
+    type=click.Path(path_type=Path),
+    help="Take the recipe from what `squeezekit sensitivity` measured.",
+)
+@click.option(
+    "--drop",
+    default=0.01,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Accuracy that one layer may cost, for --recipe-from.",
+)
+@click.option(
+    "--teacher",
+    metavar="MODEL.keras|self",
+    default="",
+    help="Network that guides the retraining; 'self' is MODEL.keras as it is.",
+)
+@click.option(
+    "--temperature",
+    default=4.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Softens the teacher's probabilities.",
+)
+@click.option(
+    "--distil-weight",
+    default=0.7,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Of the teacher against the labels.",
+)
 @training_options
 def command(
     model_path: Path,
     data: str,
     out: Path,
-    recipe: str,
+    recipe: str | None,
+    recipe_from: Path | None,
+    drop: float,
+    teacher: str,
+    temperature: float,
+    distil_weight: float,
     settings: training.Settings,
     size: int,
     as_json: bool,
@@ -34,13 +76,23 @@ def command(
 
     Writes OUT/model.keras (a plain model), OUT/model.tflite, OUT/model.sqz and OUT/run.json.
     """
-    parsed = compress.parse(recipe)
+    if recipe is not None and recipe_from is not None:
+        raise ValueError("Expected --recipe or --recipe-from, not both.")
+    if recipe_from is not None:
+        parsed = study.recipe_from(study.read_sensitivity(recipe_from), drop)
+    else:
+        parsed = compress.parse(study.DEFAULT_RECIPE if recipe is None else recipe)
     model = models.load(model_path)
     height, width = model.input_shape[1:3]
     if height != width or (size and size != height):
         raise ValueError(
             f"Expected a model with a square input of the --size given. Received: {height}x{width}."
         )
+    distil = None
+    if teacher:
+        guide = model if teacher == "self" else models.load(teacher)
+        distil = training.Distil(guide, temperature=temperature, weight=distil_weight)
+        distil.check(model)
     shop = study.open_workshop(data, out, size=height, seed=settings.seed)
     if model.output_shape[-1] != len(shop.dataset.class_names):
         raise ValueError(
@@ -50,20 +102,30 @@ def command(
     # --epochs are those of a technique; the rate and the rest come from a training of the usual length.
     scratch = dataclasses.replace(settings, epochs=0).for_images(len(shop.dataset.train))
     settings = scratch.for_retraining(settings.epochs)
+    advice = compress.advice(models.fold_batch_norm(model), parsed)
+    for line in advice:
+        show_advice(line)
     before = shop.export(model, out / "before.tflite")
     rows = [shop.measure(before, "before", model.name, model)]
-    squeezed = shop.compress(model, parsed, settings)
+    compressed = shop.compress(model, parsed, settings, distil=distil)
+    squeezed = compressed.model
     with files.replacing(out / "model.keras") as temporary:
-        squeezed.model.save(temporary)
+        squeezed.save(temporary)
     tflite = shop.export(
-        squeezed.model,
+        squeezed,
         out / "model.tflite",
         recipe=str(parsed),
         int8="quantize" in names(parsed),
-        ranges=squeezed.ranges,
+        ranges=compressed.ranges,
     )
-    rows.append(shop.measure(shop.pack(tflite, out / "model.sqz"), "squeezed", model.name, squeezed.model))
-    more = {"model": model.name, "recipe": str(parsed), "settings": settings.to_dict()}
+    rows.append(shop.measure(shop.pack(tflite, out / "model.sqz"), "squeezed", model.name, squeezed))
+    more = {
+        "model": model.name,
+        "recipe": str(parsed),
+        "advice": advice,
+        "settings": settings.to_dict(),
+        **({} if distil is None else {"distil": distil.to_dict()}),
+    }
     finish_run(shop, rows, more, as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""`squeezekit export`: a Keras file becomes a `.tflite`."""
+"""`squeezekit export`: a Keras file, or the published Deep Compression network, becomes a `.tflite`."""
 
 import importlib.metadata
 import json
@@ -17,7 +17,7 @@ __all__ = ["command"]
 
 
 @click.command("export", short_help="Write a Keras network as a .tflite, float or full-integer.")
-@click.argument("model", metavar="MODEL.keras", type=click.Path(path_type=Path))
+@click.argument("model", metavar="MODEL.keras|.net", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, metavar="MODEL.tflite", type=click.Path(path_type=Path))
 @click.option("--int8", is_flag=True, help="Integers throughout; needs --calibrate.")
 @click.option(
@@ -40,22 +40,34 @@ def command(
     Labels and image settings come from run.json beside MODEL.keras, as `squeezekit train` leaves it.
     --labels FILE replaces the labels; without either the labels are numbers and images are squashed to
     the network's input.
+
+    MODEL.net is the published SqueezeNet of Deep Compression: ImageNet's 1,000 classes in ILSVRC's order.
     """
     if int8 != (calibrate is not None):
         raise ValueError("Expected --int8 and --calibrate DATA together: integer ranges are set by images.")
-    if model.suffix != ".keras":
-        raise ValueError(f"Expected a .keras file. Received: {model}.")
+    if model.suffix not in (".keras", ".net"):
+        raise ValueError(f"Expected a .keras or .net file. Received: {model}.")
     refuse_same_file(model, output)
-    settings = _run_settings(model.parent / "run.json")
+    published = model.suffix == ".net"
+    settings = {} if published else _run_settings(model.parent / "run.json")
     names = _read_labels(labels) if labels else settings.get("labels", [])
 
-    hooked = models.load(model)
-    network = compress.strip(hooked)
-    preprocess = settings.get("preprocess") or Preprocess(*network.input_shape[1:3])
+    if published:
+        hooked, preprocess = models.load_net(model), models.NET_PREPROCESS
+        network = hooked
+    else:
+        hooked = models.load(model)
+        network = compress.strip(hooked)
+        preprocess = settings.get("preprocess") or Preprocess(*network.input_shape[1:3])
     calibration, images = None, 0
     if calibrate is not None:
         with progress("Checking images", shown=not as_json) as show:
-            train = data.open_dataset(calibrate, progress=show).train
+            # A network that was trained elsewhere leaves none of DATA to be kept for its test.
+            train = (
+                data.open_dataset(calibrate, validation=0, test=0, progress=show).train
+                if published
+                else data.open_dataset(calibrate, progress=show).train
+            )
         images = min(len(train), 100)
         calibration = export.calibration_batches(train, preprocess, images=images, seed=seed)
     versions = {name: importlib.metadata.version(name) for name in ("squeezekit", "keras")}

@@ -4,14 +4,15 @@ import functools
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from squeezekit import files, study, training
-from squeezekit.cli.output import print_json
+from squeezekit.cli.output import plain, print_json
 
-__all__ = ["command_line", "finish_run", "training_options"]
+__all__ = ["command_line", "finish_run", "init_options", "show_advice", "training_options"]
 
 _OPTIONS = (
     click.option(
@@ -28,10 +29,8 @@ _OPTIONS = (
     ),
     click.option(
         "--learning-rate",
-        default=2e-3,
-        show_default=True,
         type=click.FloatRange(0, min_open=True),
-        help="Peak of the schedule; AlexNet's is capped at 0.0005.",
+        help="Peak of the schedule; by default 0.002, or 0.0005 with --init. AlexNet's is capped at 0.0005.",
     ),
     click.option(
         "--optimizer",
@@ -63,6 +62,21 @@ _OPTIONS = (
     click.option("--json", "as_json", is_flag=True, help="Print run.json instead of the table."),
 )
 
+_INIT_OPTIONS = (
+    click.option(
+        "--init",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Start from the weights of a .keras or of Deep Compression's .net; layers that do not fit are new.",
+    ),
+    click.option(
+        "--freeze",
+        metavar="PATTERNS",
+        default="",
+        help='Layers that keep the weights of --init, such as "conv1,fire[2-4]*": faster, and safer with few images.',
+    ),
+)
+
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every verb that trains; the verb gets `settings`, `size` and `as_json`."""
@@ -72,16 +86,17 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         *,
         epochs: int,
         batch_size: int,
-        learning_rate: float,
+        learning_rate: float | None,
         optimizer: str,
         precision: str,
         seed: int,
         **others: Any,
     ) -> None:
+        usual = training.FINE_TUNING_RATE if others.get("initial") else training.Settings().learning_rate
         settings = training.Settings(
             epochs=epochs,
             batch_size=batch_size,
-            learning_rate=learning_rate,
+            learning_rate=learning_rate or usual,
             optimizer=training.Optimizer(optimizer),
             precision=training.Precision(precision),
             seed=seed,
@@ -91,6 +106,21 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         with_settings = option(with_settings)
     return with_settings
+
+
+def init_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --init and --freeze above `training_options`; the verb gets `initial` and `frozen`."""
+
+    @functools.wraps(command)
+    def with_initial(*, init: Path | None, freeze: str, **others: Any) -> None:
+        if freeze and init is None:
+            raise ValueError("Expected --init with --freeze: frozen noise learns nothing.")
+        patterns = tuple(part.strip() for part in freeze.split(",") if part.strip())
+        command(initial=training.read_initial(init) if init else None, frozen=patterns, **others)
+
+    for option in reversed(_INIT_OPTIONS):
+        with_initial = option(with_initial)
+    return with_initial
 
 
 def finish_run(
@@ -108,3 +138,8 @@ def finish_run(
 def command_line() -> str:
     """The command as typed, for the record: `squeezekit squeeze photos -o out`."""
     return shlex.join(["squeezekit", *sys.argv[1:]])
+
+
+def show_advice(line: str) -> None:
+    """A sentence of advice on stderr, where it disturbs no script."""
+    click.echo(f"squeezekit: advice: {plain(line)}", err=True)

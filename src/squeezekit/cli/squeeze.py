@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from squeezekit import compress, study, training
-from squeezekit.cli.options import command_line, training_options
+from squeezekit.cli.options import command_line, init_options, show_advice, training_options
 from squeezekit.cli.output import print_json
 
 __all__ = ["command"]
@@ -14,7 +14,10 @@ __all__ = ["command"]
 @click.command()
 @click.argument("data")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
-@click.option("--model", default="squeezenet-1.1-bypass", show_default=True, help="Network to squeeze.")
+@click.option(
+    "--model",
+    help=f"Network to squeeze; by default {study.Plan.model}, or what the weights of --init are of.",
+)
 @click.option("--recipe", default=study.DEFAULT_RECIPE, show_default=True, help="Techniques, in order.")
 @click.option(
     "--compress-epochs",
@@ -25,14 +28,17 @@ __all__ = ["command"]
 @click.option(
     "--no-baseline", is_flag=True, help="Do not train AlexNet for comparison; saves over half of the time."
 )
+@init_options
 @training_options
 def command(
     data: str,
     out: Path,
-    model: str,
+    model: str | None,
     recipe: str,
     compress_epochs: int,
     no_baseline: bool,
+    initial: training.Initial | None,
+    frozen: tuple[str, ...],
     settings: training.Settings,
     size: int,
     as_json: bool,
@@ -43,14 +49,16 @@ def command(
     interruption and it goes on where it was.
     """
     plan = study.Plan(
-        model=model,
+        model=model or (initial.model if initial else study.Plan.model),
         recipe=compress.parse(recipe),
         size=size,
         settings=settings,
+        initial=initial,
+        frozen=frozen,
         compress_epochs=compress_epochs,
         baseline=not no_baseline,
     )
-    run = study.squeeze(data, out, plan, command=command_line())
+    run = study.squeeze(data, out, plan, command=command_line(), advise=show_advice)
     if as_json:
         print_json(run)
         return

@@ -1,11 +1,11 @@
-"""`squeezekit train`: one network from scratch."""
+"""`squeezekit train`: one network, from scratch or from trained weights."""
 
 from pathlib import Path
 
 import click
 
 from squeezekit import files, models, study, training
-from squeezekit.cli.options import finish_run, training_options
+from squeezekit.cli.options import finish_run, init_options, training_options
 
 __all__ = ["command"]
 
@@ -16,40 +16,44 @@ __all__ = ["command"]
 @click.option(
     "--model",
     "name",
-    default="squeezenet-1.1",
-    show_default=True,
     type=click.Choice(sorted(models.MODELS)),
-    help="Network.",
+    help="Network; by default squeezenet-1.1, or what the weights of --init are of.",
 )
 @click.option(
     "--width", default=1.0, show_default=True, type=click.FloatRange(0, 4, min_open=True), help="Multiplier."
 )
 @click.option(
     "--norm",
-    default="squeeze",
-    show_default=True,
     type=click.Choice([norm.value for norm in models.Norm]),
-    help="Where a SqueezeNet has BatchNorm; exports fold it away.",
+    help="Where a SqueezeNet has BatchNorm, which exports fold away; by default squeeze, or as in --init.",
 )
+@init_options
 @training_options
 def command(
     data: str,
     out: Path,
-    name: str,
+    name: str | None,
     width: float,
-    norm: str,
+    norm: str | None,
+    initial: training.Initial | None,
+    frozen: tuple[str, ...],
     settings: training.Settings,
     size: int,
     as_json: bool,
 ) -> None:
     """Train a network on the folder DATA: OUT/model.keras, OUT/model.tflite and OUT/run.json."""
+    name = name or (initial.model if initial else "squeezenet-1.1")
+    if initial is not None:
+        initial.require(name)
     shop = study.open_workshop(data, out, size=size, seed=settings.seed)
-    settings = settings.for_images(len(shop.dataset.train))
-    options = {"norm": norm} if name.startswith("squeezenet") else {}
-    model = shop.train(name, settings, width=width, **options)
+    images = len(shop.dataset.train)
+    settings = settings.for_fine_tuning(images) if initial else settings.for_images(images)
+    options = {"norm": norm} if norm and name.startswith("squeezenet") else {}
+    model = shop.train(name, settings, width=width, initial=initial, frozen=frozen, **options)
     with files.replacing(out / "model.keras") as temporary:
         model.save(temporary)
     path = shop.export(model, out / "model.tflite")
     rows = [shop.measure(path, f"{name}, float", name, model)]
-    more = {"model": name, "recipe": "", "settings": settings.to_dict()}
+    started = study.describe_start(model, initial, frozen)
+    more = {"model": name, "recipe": "", **started, "settings": settings.to_dict()}
     finish_run(shop, rows, more, as_json=as_json)

@@ -80,6 +80,16 @@ class Moment:
         """A point of the stage as a share of it: whole numbers are steps, fractions are shares already."""
         return min(1.0, point / self.total) if isinstance(point, int) else float(point)
 
+    def passed(self, since: int, every: int | float) -> bool:
+        """Say whether a multiple of `every` (a whole number of steps, or a share) lies in (since, step].
+
+        Example:
+            >>> [step for step in range(30) if Moment(step, 100).passed(step - 1, 0.1)]
+            [0, 10, 20]
+        """
+        stride = max(1, every if isinstance(every, int) else round(every * self.total))
+        return self.step // stride > since // stride
+
 
 END = Moment(1, 1)
 """The end of any stage."""
@@ -99,8 +109,11 @@ class Transform(keras.layers.Layer, abc.ABC):
 
     slot: ClassVar[Slot]
 
-    ignores_input: ClassVar[bool] = False
+    ignores_input: bool = False
     """True if the result does not depend on the kernel given: what lies before it can learn nothing."""
+
+    fits_result: ClassVar[bool] = False
+    """True if `update` wants the kernel in use, with the zeros of a later mask, not what enters it."""
 
     def __init__(self, *, stage: int = 0, **kwargs: Any) -> None:
         kwargs.pop("autocast", None)
@@ -132,8 +145,15 @@ class Transform(keras.layers.Layer, abc.ABC):
 
     @property
     def pending(self) -> bool:
-        """True while `update` can still change something: a ramp that has not ended."""
+        """True while `update` can still change something: a schedule that has not ended."""
         return False
+
+    def due(self, moment: Moment, since: int) -> bool:
+        """Say from the settings alone whether `Schedule` shall update now, after the update at step `since`.
+
+        Asked at every step, so it reads no variable. By default a hundred times a stage.
+        """
+        return moment.passed(since, 0.01)
 
     @classmethod
     def update(cls, transforms: Sequence[Any], weights: Sequence[np.ndarray], moment: Moment) -> None:
@@ -141,7 +161,7 @@ class Transform(keras.layers.Layer, abc.ABC):
 
         Args:
             transforms: of this class and of one stage, one for each layer.
-            weights: what enters each transform now, float32.
+            weights: what enters each transform now, float32; with `fits_result` the kernels in use.
             moment: how far the stage's training is. Never moves backwards.
         """
 
@@ -181,13 +201,24 @@ def to_numpy(tensor: Any) -> np.ndarray:
     return np.array(ops.convert_to_numpy(ops.convert_to_tensor(tensor)))
 
 
+def fits(layer: str, pattern: str) -> bool:
+    """Return whether a pattern names a layer, or a nested model or block that it is in.
+
+    Example:
+        >>> fits("head/fc", "head/*"), fits("head/fc", "head"), fits("head/fc", "fc")
+        (True, True, False)
+    """
+    names = layer.split("/")
+    return any(fnmatchcase("/".join(names[:count]), pattern) for count in range(1, len(names) + 1))
+
+
 @dataclasses.dataclass(frozen=True)
 class Technique(abc.ABC):
     """One step of a recipe: a frozen dataclass of settings that makes a transform for each kernel.
 
     Args:
         where: the layers to transform. A layer inside a nested model or block has the names around it
-            in front: `"head/fc"`, `"fire2/*"`.
+            in front: `"head/fc"`; `"head"` stands for all in it.
         layers: other settings for some layers: {name or pattern: value of the technique's first setting,
             or {setting: value}, or None to leave the layer alone}. The first pattern that fits counts.
 
@@ -199,6 +230,9 @@ class Technique(abc.ABC):
 
     survives_folding: ClassVar[bool] = False
     """True if its promise outlives the scaling of whole channels, which folding a BatchNorm does."""
+
+    reshapes: ClassVar[bool] = False
+    """True if `strip` gives a network of other shapes: what comes later should be given that one."""
 
     where: Where = dataclasses.field(default=None, kw_only=True)
     layers: Any = dataclasses.field(default=(), kw_only=True)
@@ -229,10 +263,10 @@ class Technique(abc.ABC):
         if callable(self.where):
             if not self.where(kernel):
                 return None
-        elif self.where is not None and not any(fnmatchcase(kernel.layer, name) for name in self.patterns):
+        elif self.where is not None and not any(fits(kernel.layer, name) for name in self.patterns):
             return None
         for pattern, settings in self.layers:
-            if fnmatchcase(kernel.layer, pattern):
+            if fits(kernel.layer, pattern):
                 return self._with(settings)
         return self
 
@@ -248,9 +282,20 @@ class Technique(abc.ABC):
                 f"Expected settings of {self.name} in layers. Received: {changes} ({error})."
             ) from None
 
-    def settled(self) -> "Technique":
-        """Return the technique without its schedule: on a kernel that keeps its promise it changes nothing."""
+    def settled(self) -> "Technique | None":
+        """Return the technique without its schedule: on a kernel that keeps its promise it changes nothing.
+
+        None if a model that was stripped keeps the promise whatever happens to it.
+        """
         return self
+
+    def everywhere(self, **changes: Any) -> Any:
+        """Return the technique with `changes` for every kernel, whatever `layers` says of them."""
+        layers = tuple(
+            (name, _Settings((dict(item) | changes).items()) if isinstance(item, _Settings) else item)
+            for name, item in self.layers
+        )
+        return dataclasses.replace(self, layers=layers, **changes)
 
     def rewrite(self, model: keras.Model) -> keras.Model:
         """Return the model with other layers, before any transform is put in; most change none."""
@@ -374,6 +419,23 @@ def expect_share(name: str, value: Any, *, below_one: bool = False) -> None:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or not 0 <= float(value) <= 1 or (below_one and float(value) == 1):
         raise ValueError(f"Expected {name} in [0, 1{')' if below_one else ']'}. Received: {name}={value!r}.")
+
+
+def expect_point(name: str, value: Any, *, least: int = 0) -> None:
+    """Raise ValueError unless `value` is a whole number of steps from `least` on, or a share of a stage."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if (whole and value >= least) or (isinstance(value, float) and 0 <= value <= 1):
+        return
+    raise ValueError(
+        f"Expected {name} as a whole number of steps from {least} on, or as a share of the stage in [0.0, 1.0]. "
+        f"Received: {name}={value!r}."
+    )
+
+
+def expect_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in tuple(choices):
+        raise ValueError(f"Expected {name} as one of {', '.join(choices)}. Received: {name}={value!r}.")
 
 
 def expect_bits(value: Any, bounds: Iterable[int]) -> None:

@@ -1,10 +1,11 @@
 """Layers whose kernel passes through transforms on its way into the convolution or product.
 
-`Conv2D.call` and `Dense.call` read their kernel only through the property `kernel`. These subclasses
-compute it there, so the transforms are part of every forward pass, of its gradient, of compiled steps
-on every backend, and of the saved model.
+`Conv2D.call`, `Dense.call` and their like read their kernel only through the attribute `kernel`. These
+subclasses make it a property that computes it, so the transforms are part of every forward pass, of its
+gradient, of compiled steps on every backend, and of the saved model.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from keras import layers, ops
 
 from squeezekit.compress.base import Transform, to_numpy
 
-__all__ = ["HOOKED", "HookedConv2D", "HookedDense", "HookedDepthwiseConv2D", "KernelHook"]
+__all__ = ["HOOKED", "REMEDIES", "HookedConv2D", "HookedDense", "HookedDepthwiseConv2D", "KernelHook"]
 
 
 class KernelHook(layers.Layer):
@@ -39,10 +40,39 @@ class KernelHook(layers.Layer):
         self, *args: Any, transforms: Sequence[Transform | Mapping[str, Any]] = (), **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.transforms: list[Transform] = [
-            keras.saving.deserialize_keras_object(item) if isinstance(item, Mapping) else item
-            for item in transforms
-        ]
+        self.transforms = _transforms(transforms)
+
+    @classmethod
+    def axes_of(cls, layer: layers.Layer) -> tuple[int, ...]:
+        """Return the axes of the kernel of `layer`, stock or hooked, that number the output channels."""
+        return cls.channel_axes
+
+    @classmethod
+    def take_over(cls, layer: layers.Layer, transforms: Sequence[Transform | Mapping[str, Any]]) -> None:
+        """Make a built layer of the stock class one of this class where it stands.
+
+        So every reference to it in the code of a block stays right. Its weights are made anew: copy or
+        load them afterwards.
+
+        Args:
+            layer: built, and exactly of the class `stock`.
+            transforms: transforms, or their serialized form, in the order in which they act.
+        """
+        shape, path = layer.get_build_config()["input_shape"], layer.path
+        # A built layer takes no new state; Keras unlocks it for LoRA in the same way.
+        layer._tracker.unlock()
+        for variable in layer.variables:
+            layer._untrack_variable(variable)
+        # `kernel` is to be found in the new class, and so are the methods that Keras wraps in each instance.
+        for name in ("kernel", "build", "quantize"):
+            vars(layer).pop(name, None)
+        layer.__class__ = cls
+        layer.transforms = _transforms(transforms)
+        with contextlib.ExitStack() as scopes:
+            for name in path.split("/"):
+                scopes.enter_context(keras.name_scope(name))
+            layer.build(shape)
+        layer._tracker.lock()
 
     def build(self, input_shape: tuple[int, ...]) -> None:
         """Build the stock layer, then the transforms for its kernel."""
@@ -72,6 +102,11 @@ class KernelHook(layers.Layer):
     def stored_kernel(self) -> Any:
         """The variable under the transforms."""
         return self._kernel
+
+    @property
+    def stock_weights(self) -> list[Any]:
+        """The variables that the stock layer has too."""
+        return [self._kernel] if self.bias is None else [self._kernel, self.bias]
 
     def effective_kernel(self) -> np.ndarray:
         """Return what all transforms make of the stored kernel, float32, whatever the policy."""
@@ -122,12 +157,74 @@ class KernelHook(layers.Layer):
         return super().get_config()
 
 
+def _transforms(items: Sequence[Transform | Mapping[str, Any]]) -> list[Transform]:
+    return [
+        keras.saving.deserialize_keras_object(item) if isinstance(item, Mapping) else item for item in items
+    ]
+
+
+@keras.saving.register_keras_serializable(package="squeezekit")
+class HookedConv1D(KernelHook, layers.Conv1D):
+    """Conv1D with transforms before its kernel (width, in, out)."""
+
+    stock = layers.Conv1D
+    channel_axes = (-1,)
+
+
 @keras.saving.register_keras_serializable(package="squeezekit")
 class HookedConv2D(KernelHook, layers.Conv2D):
     """Conv2D with transforms before its kernel (height, width, in, out)."""
 
     stock = layers.Conv2D
     channel_axes = (-1,)
+
+
+@keras.saving.register_keras_serializable(package="squeezekit")
+class HookedConv3D(KernelHook, layers.Conv3D):
+    """Conv3D with transforms before its kernel (depth, height, width, in, out)."""
+
+    stock = layers.Conv3D
+    channel_axes = (-1,)
+
+
+@keras.saving.register_keras_serializable(package="squeezekit")
+class HookedConv1DTranspose(KernelHook, layers.Conv1DTranspose):
+    """Conv1DTranspose with transforms before its kernel (width, out, in)."""
+
+    stock = layers.Conv1DTranspose
+    channel_axes = (-2,)
+
+
+@keras.saving.register_keras_serializable(package="squeezekit")
+class HookedConv2DTranspose(KernelHook, layers.Conv2DTranspose):
+    """Conv2DTranspose with transforms before its kernel (height, width, out, in)."""
+
+    stock = layers.Conv2DTranspose
+    channel_axes = (-2,)
+
+
+@keras.saving.register_keras_serializable(package="squeezekit")
+class HookedConv3DTranspose(KernelHook, layers.Conv3DTranspose):
+    """Conv3DTranspose with transforms before its kernel (depth, height, width, out, in)."""
+
+    stock = layers.Conv3DTranspose
+    channel_axes = (-2,)
+
+
+@keras.saving.register_keras_serializable(package="squeezekit")
+class HookedDepthwiseConv1D(KernelHook, layers.DepthwiseConv1D):
+    """DepthwiseConv1D with transforms before its kernel (width, in, multiplier)."""
+
+    stock = layers.DepthwiseConv1D
+    channel_axes = (-2, -1)
+
+
+@keras.saving.register_keras_serializable(package="squeezekit")
+class HookedDepthwiseConv2D(KernelHook, layers.DepthwiseConv2D):
+    """DepthwiseConv2D with transforms before its kernel (height, width, in, multiplier)."""
+
+    stock = layers.DepthwiseConv2D
+    channel_axes = (-2, -1)
 
 
 @keras.saving.register_keras_serializable(package="squeezekit")
@@ -139,14 +236,38 @@ class HookedDense(KernelHook, layers.Dense):
 
 
 @keras.saving.register_keras_serializable(package="squeezekit")
-class HookedDepthwiseConv2D(KernelHook, layers.DepthwiseConv2D):
-    """DepthwiseConv2D with transforms before its kernel (height, width, in, multiplier)."""
+class HookedEinsumDense(KernelHook, layers.EinsumDense):
+    """EinsumDense with transforms before its kernel, whose axes the equation names."""
 
-    stock = layers.DepthwiseConv2D
-    channel_axes = (-2, -1)
+    stock = layers.EinsumDense
+
+    @classmethod
+    def axes_of(cls, layer: layers.Layer) -> tuple[int, ...]:
+        """Return the axes of the kernel that are axes of the output too: in "abc,cde->abde" d and e."""
+        terms, output = layer.equation.split("->")
+        kernel = terms.split(",")[1]
+        return tuple(axis - len(kernel) for axis, label in enumerate(kernel) if label in output)
 
 
 HOOKED: dict[type[layers.Layer], type[KernelHook]] = {
-    hooked.stock: hooked for hooked in (HookedConv2D, HookedDense, HookedDepthwiseConv2D)
+    hooked.stock: hooked
+    for hooked in (
+        HookedConv1D,
+        HookedConv2D,
+        HookedConv3D,
+        HookedConv1DTranspose,
+        HookedConv2DTranspose,
+        HookedConv3DTranspose,
+        HookedDepthwiseConv1D,
+        HookedDepthwiseConv2D,
+        HookedDense,
+        HookedEinsumDense,
+    )
 }
 """The stock classes that can be hooked; a subclass of one of these may do anything and is not among them."""
+
+REMEDIES: dict[type[layers.Layer], tuple[str, ...]] = {
+    layers.SeparableConv1D: ("write it as DepthwiseConv1D then Conv1D",),
+    layers.SeparableConv2D: ("write it as DepthwiseConv2D then Conv2D",),
+}
+"""What to write in place of stock layers that hold two kernels."""

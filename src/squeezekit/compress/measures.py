@@ -1,14 +1,17 @@
 """What a model weighs and costs: parameters, zeros, distinct values, multiply-accumulates."""
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
-from squeezekit.compress.apply import leaves
 from squeezekit.compress.base import Inserted, to_numpy
+from squeezekit.compress.blocks import HookedBlock, is_block, own_variables, parts, trace
+from squeezekit.compress.cloning import leaves, members
 from squeezekit.compress.hooks import KernelHook
 
 __all__ = ["LayerMeasure", "Measures", "measure"]
@@ -74,7 +77,8 @@ class Measures:
 def measure(model: keras.Model) -> Measures:
     """Measure a model; one with transforms as the plain model that it stands for now.
 
-    A layer that the graph calls several times is counted as called once.
+    A layer that the graph calls several times is counted as called once, one in a block that is not called
+    as not at all. What a block itself does besides calling layers counts nothing.
 
     Args:
         model: a built functional or sequential model with a fixed input size.
@@ -94,20 +98,53 @@ def measure(model: keras.Model) -> Measures:
     return Measures(tuple(_measure_layers(model)))
 
 
+Shape = tuple[int | None, ...]
+Calls = list[tuple[Shape, Shape]]
+"""Shapes of input and output, call by call."""
+
+
 def _measure_layers(model: keras.Model) -> Iterator[LayerMeasure]:
+    blocks = [(name, layer) for name, layer in members(model) if is_block(layer)]
+    seen = _calls_in_blocks(model) if blocks else {}
+    inside = seen.keys()
     for name, layer in leaves(model):
-        weights = _weights(layer)
-        if not weights or isinstance(layer, Inserted):
+        if isinstance(layer, Inserted):
             continue
+        weights = _weights(layer)
         kernels = [weight for weight in weights if weight.ndim > 1]
-        yield LayerMeasure(
-            name=name,
-            kind=(layer.stock if isinstance(layer, KernelHook) else type(layer)).__name__,
-            parameters=sum(weight.size for weight in weights),
-            nonzero=sum(int(np.count_nonzero(weight)) for weight in weights),
-            distinct=np.unique(np.concatenate([kernel.ravel() for kernel in kernels])).size if kernels else 0,
-            macs=_positions(name, layer) * sum(kernel.size for kernel in kernels) if kernels else 0,
-        )
+        macs = 0
+        if kernels:
+            _check_kind(name, layer)
+            # Keras keeps the shapes of the layers that are called in a model's graph themselves.
+            calls = seen[id(layer)] if id(layer) in inside else [(layer.input.shape, layer.output.shape)]
+            macs = _positions(name, layer, calls) * sum(kernel.size for kernel in kernels)
+        if weights:
+            yield _layer_measure(name, layer, weights, macs)
+    for name, block in blocks:
+        counted = {id(weight) for weight in block.weights}  # no seeds
+        own = [to_numpy(variable) for variable in own_variables(block) if id(variable) in counted]
+        if any(weight.ndim > 1 for weight in own):
+            _check_kind(name, block)
+        if own:
+            yield _layer_measure(name, block, own, 0)
+
+
+def _layer_measure(name: str, layer: layers.Layer, weights: list[np.ndarray], macs: int) -> LayerMeasure:
+    kernels = [weight.ravel() for weight in weights if weight.ndim > 1]
+    return LayerMeasure(
+        name=name,
+        kind=_kind(layer).__name__,
+        parameters=sum(weight.size for weight in weights),
+        nonzero=sum(int(np.count_nonzero(weight)) for weight in weights),
+        distinct=np.unique(np.concatenate(kernels)).size if kernels else 0,
+        macs=macs,
+    )
+
+
+def _kind(layer: layers.Layer) -> type[layers.Layer]:
+    if isinstance(layer, HookedBlock):
+        return type(layer.block)
+    return layer.stock if isinstance(layer, KernelHook) else type(layer)
 
 
 def _weights(layer: layers.Layer) -> list[np.ndarray]:
@@ -117,19 +154,80 @@ def _weights(layer: layers.Layer) -> list[np.ndarray]:
     return [to_numpy(weight) for weight in layer.weights]
 
 
-def _positions(name: str, layer: layers.Layer) -> int:
+def _calls_in_blocks(model: keras.Model) -> dict[int, Calls]:
+    """What is known of the calls of each layer in a block, by identity of the layer: Keras keeps nothing of it.
+
+    The model runs once on symbolic tensors while each layer writes down what it is given and returns.
+    """
+    inputs = [keras.KerasTensor(tensor.shape, tensor.dtype) for tensor in model.inputs]
+    if any(None in tensor.shape[1:] for tensor in inputs):
+        raise ValueError(f"Expected a model with a fixed input size. Received: {model.name}.")
+    watched = [part for _, block in members(model) if is_block(block) for _, part in parts(block)]
+    seen: dict[int, Calls] = {id(layer): [] for layer in watched}
+
+    def watch(layer: layers.Layer) -> None:
+        call = layer.call
+
+        def watching(*args: Any, **kwargs: Any) -> Any:
+            result = call(*args, **kwargs)
+            entry = next(iter([*args, *kwargs.values()]), None)
+            seen[id(layer)].append((_shape(entry), _shape(result)))
+            return result
+
+        vars(layer)["call"] = watching
+
+    with contextlib.ExitStack() as watches:
+        for layer in watched:
+            watches.callback(vars(layer).pop, "call")
+            watch(layer)
+        trace(model, inputs if len(inputs) > 1 else inputs[0])
+    return seen
+
+
+def _shape(value: Any) -> Shape:
+    """Shape of a tensor; of anything else none, and no layer whose multiplications are known takes that."""
+    return tuple(value.shape) if keras.ops.is_tensor(value) else ()
+
+
+def _positions(name: str, layer: layers.Layer, calls: Calls) -> int:
     """How often each kernel weight is multiplied for one input."""
-    if isinstance(layer, _BY_OUTPUT):
-        shape = layer.output.shape
-    elif isinstance(layer, _BY_INPUT):
-        shape = layer.input.shape
+    if not calls:
+        return 0
+    entry, result = calls[0]
+    if isinstance(layer, layers.EinsumDense):
+        places = _einsum_places(layer.equation, entry)
     else:
+        places = _places(layer, entry if isinstance(layer, _BY_INPUT) else result)
+    count = 1
+    for size in places:
+        if size is None:
+            raise ValueError(
+                f"Expected a model with a fixed input size. Received: {name} with output {result}."
+            )
+        count *= size
+    return count
+
+
+def _places(layer: layers.Layer, shape: Shape) -> Shape:
+    first = not isinstance(layer, layers.Dense) and layer.data_format == "channels_first"
+    return shape[2:] if first else shape[1:-1]
+
+
+def _einsum_places(equation: str, entry: Shape) -> Shape:
+    """The axes of the input, without the batch, that the kernel has not: "abc,cd->abd" meets each b."""
+    labels, kernel = equation.split("->")[0].split(",")
+    before, _, after = labels.partition("...")
+    hidden = len(entry) - len(before) - len(after)  # axes that the dots stand for
+    return tuple(
+        size
+        for label, size in list(zip([*before, *["."] * hidden, *after], entry, strict=True))[1:]
+        if label not in kernel
+    )
+
+
+def _check_kind(name: str, layer: layers.Layer) -> None:
+    if not isinstance(layer, (layers.EinsumDense, *_BY_OUTPUT, *_BY_INPUT)):
         raise ValueError(
             "Expected layers whose multiplications are known. "
-            f"Received: {name} of the kind {type(layer).__name__}."
+            f"Received: {name} of the kind {_kind(layer).__name__}."
         )
-    first = not isinstance(layer, layers.Dense) and layer.data_format == "channels_first"
-    places = shape[2:] if first else shape[1:-1]
-    if None in places:
-        raise ValueError(f"Expected a model with a fixed input size. Received: {name} with output {shape}.")
-    return int(np.prod(places, dtype=np.int64))

@@ -1,217 +1,263 @@
-"""Magnitude pruning with a polynomial ramp.
+"""Magnitude pruning: the smallest weights become zero, at once, along a ramp or in rounds.
 
 Zhu and Gupta, "To prune, or not to prune: exploring the efficacy of pruning for model compression",
-2017, equation 1; magnitude as the criterion: Han et al., "Learning both weights and connections for
-efficient neural networks", 2015.
+2017, equation 1; magnitude as the criterion, rounds of pruning and retraining: Han et al., "Learning
+both weights and connections for efficient neural networks", 2015; N of every M weights: Mishra et al.,
+"Accelerating sparse deep neural networks", 2021.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from squeezekit.compress.base import Kernel, Moment, Slot, Technique, Transform, expect_share, to_numpy
+from squeezekit.compress.base import (
+    Kernel,
+    Moment,
+    Slot,
+    Technique,
+    Transform,
+    expect_choice,
+    expect_point,
+    expect_share,
+    to_numpy,
+)
+from squeezekit.compress.masks import (
+    drop_lowest,
+    group_candidates,
+    input_axis,
+    magnitude_masks,
+    parse_pattern,
+)
+from squeezekit.compress.ramps import SCHEDULES, ramp_sparsity
 
 __all__ = ["Mask", "Prune", "magnitude_masks", "ramp_sparsity"]
 
 SCOPES = ("layer", "global")
 
 
-def ramp_sparsity(progress: float, final: float, start: float, end: float, initial: float = 0.0) -> float:
-    """Return the sparsity due at `progress`: s = f + (i - f) (1 - (p - start) / (end - start))^3.
-
-    Args:
-        progress: share of the stage's training that is done, in [0, 1].
-        final: sparsity from `end` on, in [0, 1).
-        start: progress at which the ramp begins; before it the sparsity is `initial`.
-        end: progress at which it is complete.
-        initial: sparsity at the beginning.
-
-    Returns:
-        Sparsity in [0, 1): steep at first, while the network has weights to spare, flat at the end.
-
-    Example:
-        >>> [round(ramp_sparsity(p, 0.8, 0.0, 0.5), 3) for p in (0.0, 0.1, 0.25, 0.5, 1.0)]
-        [0.0, 0.39, 0.7, 0.8, 0.8]
-    """
-    if progress >= end:
-        return final
-    done = max(0.0, progress - start) / (end - start)
-    return final + (initial - final) * (1.0 - done) ** 3
-
-
-def magnitude_masks(weights: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray]:
-    """Return boolean masks that keep all but the smallest magnitudes of `weights` taken together.
-
-    Exactly round(sparsity * number of weights) are dropped; halves are rounded up. Among equal
-    magnitudes the earliest go first, so the result is the same on every machine.
-
-    Args:
-        weights: arrays of any shapes.
-        sparsity: share to drop, in [0, 1].
-
-    Returns:
-        One bool array for each of `weights`; True is kept.
-
-    Example:
-        >>> magnitude_masks([np.array([0.1, -3.0]), np.array([0.5, -0.2])], 0.5)
-        [array([False,  True]), array([ True, False])]
-    """
-    magnitudes = np.concatenate([np.abs(weight).ravel() for weight in weights])
-    dropped = int(np.floor(sparsity * magnitudes.size + 0.5))
-    kept = np.ones(magnitudes.size, bool)
-    if dropped:
-        threshold = np.partition(magnitudes, dropped - 1)[dropped - 1]
-        below = magnitudes < threshold
-        kept[below] = False
-        ties = np.flatnonzero(magnitudes == threshold)
-        kept[ties[: dropped - int(below.sum())]] = False
-    ends = np.cumsum([weight.size for weight in weights])[:-1]
-    return [part.reshape(weight.shape) for part, weight in zip(np.split(kept, ends), weights, strict=True)]
-
-
-@keras.saving.register_keras_serializable(package="squeezekit")
-class Mask(Transform):
-    """w -> w where kept, else 0. While the ramp runs, gradients pass straight through to dropped weights.
-
-    Args:
-        sparsity: share of dropped weights at the end, in [0, 1).
-        ramp: (start, end) in shares of the stage's training, or None for all at once.
-        scope: `"layer"`, or `"global"` for one threshold over all masks of the stage.
-    """
-
-    slot = Slot.ZEROS
-
-    def __init__(
-        self, sparsity: float, ramp: Sequence[float] | None = None, scope: str = "layer", **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self.sparsity = sparsity
-        self.ramp = None if ramp is None else tuple(ramp)
-        self.scope = scope
-
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        """Keep everything, at the beginning of the ramp."""
-        self.keep = self.state("keep", input_shape, dtype="bool", initial="ones", trainable=False)
-        # 1 while dropped weights may come back, 0 once the mask is final.
-        self.regrow = self.state("regrow", (), dtype="float32", initial="ones", trainable=False)
-        self.progress = self.state("progress", (), dtype="float32", initial="zeros", trainable=False)
-
-    def call(self, weight: Any) -> Any:
-        """Return the masked kernel; `where`, not a product, because a product makes zeros negative."""
-        keep = ops.convert_to_tensor(self.keep)  # on JAX `where` takes no variable
-        return ops.where(keep, weight, self.regrow * (weight - ops.stop_gradient(weight)))
-
-    @property
-    def pending(self) -> bool:
-        """True until the ramp has ended."""
-        return float(to_numpy(self.regrow)) > 0
-
-    @classmethod
-    def update(cls, transforms: Sequence[Any], weights: Sequence[np.ndarray], moment: Moment) -> None:
-        """Choose the masks anew for the sparsity that is due."""
-        progress = moment.progress
-        due = [
-            (mask, weight)
-            for mask, weight in zip(transforms, weights, strict=True)
-            if mask.pending and np.float32(progress) >= to_numpy(mask.progress)
-        ]
-        if not due:
-            return
-        together = due[0][0].scope == "global"
-        for group in [due] if together else [[pair] for pair in due]:
-            first = group[0][0]
-            start, end = (0.0, 0.0) if first.ramp is None else first.ramp
-            keeps = magnitude_masks(
-                [weight for _, weight in group], ramp_sparsity(progress, first.sparsity, start, end)
-            )
-            for (mask, _), keep in zip(group, keeps, strict=True):
-                mask.keep.assign(keep)
-                mask.progress.assign(progress)
-                mask.regrow.assign(0.0 if progress >= end else 1.0)
-
-    def promise_broken(self, weight: np.ndarray) -> str:
-        """At least the promised share is zero: exactly that many are masked, and others may be zero too."""
-        if self.pending:
-            return ""
-        keep = to_numpy(self.keep)
-        alive = np.count_nonzero(weight[~keep])
-        if alive:
-            return f"{alive} weights that were pruned are not zero"
-        promised = np.floor(self.sparsity * keep.size + 0.5)
-        if self.scope == "layer" and keep.size - np.count_nonzero(keep) != promised:
-            return f"{keep.size - np.count_nonzero(keep)} weights are pruned, {promised:.0f} were promised"
-        return ""
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what rebuilds this mask, without its state."""
-        return super().get_config() | {"sparsity": self.sparsity, "ramp": self.ramp, "scope": self.scope}
-
-
 @dataclasses.dataclass(frozen=True)
 class Prune(Technique):
     """Set the smallest weights to zero, more and more of them while training goes on.
 
-    The share of zeros follows Zhu and Gupta's equation 1. Until the ramp ends dropped weights still
-    learn (straight through) and may come back; then the mask is fixed. Biases are never pruned.
-    Zeros make the packed file smaller, not the plain `.tflite`, and make inference no faster. Under
-    some 50 % they buy little: the positions of the zeros must be coded too.
+    The mask is chosen anew `every` so often until the schedule has brought the sparsity to its end; then
+    it is fixed. Biases are never pruned. Zeros make the packed file smaller, not the plain `.tflite`, and
+    make inference no faster. Under some 50 % they buy little: the positions of the zeros must be coded too.
+
+    `start`, `end` and `every` are steps of training if whole numbers, shares of the stage if fractions.
 
     Args:
         sparsity: share of zeros in each kernel at the end, in [0, 1); exactly
             round(sparsity * weights) are masked.
-        ramp: (start, end) in shares of the stage's training, 0 <= start < end <= 1, so that the rest of
-            the stage recovers. None prunes at once, when the technique is applied.
-        scope: `"layer"` gives each kernel this sparsity; `"global"` ranks the weights of all kernels
-            together, which spares small layers and may empty a large one.
+        schedule: `"polynomial"` rises from `start` to `end` by Zhu and Gupta's equation 1; `"constant"`
+            prunes once, at `start` (0: when applied); `"iterative"` rises in `rounds` equal steps, each
+            with its part of the time from `start` to `end` to retrain in (Han et al.; they let nothing
+            come back: `regrow=False`).
+        start: when the schedule begins.
+        end: when it is complete, after `start`; the rest of the stage recovers.
+        every: from one choice of the polynomial's mask to the next.
+        initial: sparsity before and at `start`, in [0, sparsity].
+        rounds: of the iterative schedule, at least 1.
+        scope: `"layer"` gives each kernel this sparsity; `"global"` ranks the weights of all kernels with
+            these settings by one threshold, which spares small layers and may empty a large one.
+        pattern: such as `"2:4"`: of every 4 consecutive weights along the input channels the 2 largest are
+            kept, so `sparsity` must be 0.5. A kernel whose input channels are no multiple of 4, and a
+            depthwise one, stays dense. No engine that we export to computes such kernels faster.
+        regrow: whether dropped weights learn on (straight through) and may come back until the schedule
+            ends; False: what was dropped stays out.
         smallest: kernels of fewer weights stay dense: they hold few bytes and much accuracy.
 
     Raises:
-        ValueError: a setting is out of range.
+        ValueError: a setting is out of range, or `sparsity` is not that of `pattern`.
 
     Example:
         >>> print(Prune(0.8))
         prune(0.8)
-        >>> print(Prune(0.5, ramp=None, scope="global"))
-        prune(0.5, ramp=None, scope='global')
+        >>> print(Prune(0.5, pattern="2:4", schedule="iterative", regrow=False))
+        prune(0.5, schedule='iterative', pattern='2:4', regrow=False)
     """
 
     name: ClassVar[str] = "prune"
     survives_folding: ClassVar[bool] = True
 
     sparsity: float
-    ramp: tuple[float, float] | None = (0.0, 0.5)
+    schedule: str = "polynomial"
+    start: int | float = 0.0
+    end: int | float = 0.5
+    every: int | float = 0.01
+    initial: float = 0.0
+    rounds: int = 4
     scope: str = "layer"
+    pattern: str | None = None
+    regrow: bool = True
     smallest: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
         expect_share("sparsity", self.sparsity, below_one=True)
-        if self.scope not in SCOPES:
-            raise ValueError(f"Expected scope as one of {', '.join(SCOPES)}. Received: scope={self.scope!r}.")
-        if not isinstance(self.smallest, int) or self.smallest < 0:
+        expect_choice("schedule", self.schedule, SCHEDULES)
+        expect_choice("scope", self.scope, SCOPES)
+        expect_point("start", self.start)
+        expect_point("end", self.end)
+        expect_point("every", self.every, least=1)
+        self._check_window()
+        expect_share("initial", self.initial)
+        if self.initial > self.sparsity:
             raise ValueError(
-                f"Expected smallest as a whole number, at least 0. Received: smallest={self.smallest!r}."
+                f"Expected initial of at most sparsity={self.sparsity}. Received: initial={self.initial}."
             )
-        if self.ramp is None:
+        for label, value, least in (("rounds", self.rounds, 1), ("smallest", self.smallest, 0)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(
+                    f"Expected {label} as a whole number, at least {least}. Received: {label}={value!r}."
+                )
+        if not isinstance(self.regrow, bool):
+            raise ValueError(f"Expected regrow as True or False. Received: regrow={self.regrow!r}.")
+        if self.pattern is not None:
+            kept, of = parse_pattern(self.pattern)
+            if abs(self.sparsity - (1 - kept / of)) > 1e-3:
+                raise ValueError(
+                    f"Expected a sparsity of {1 - kept / of:g} with pattern={self.pattern!r}. "
+                    f"Received: sparsity={self.sparsity}."
+                )
+            # 0.667 is meant as two thirds, and one weight more than the pattern gives would break it.
+            object.__setattr__(self, "sparsity", 1 - kept / of)
+
+    def _check_window(self) -> None:
+        """Refuse an end before the start; steps and shares compare only when a stage's length is known."""
+        if self.schedule == "constant":
             return
-        if not isinstance(self.ramp, Sequence) or len(self.ramp) != 2:
-            raise ValueError(f"Expected ramp as (start, end) or None. Received: ramp={self.ramp!r}.")
-        for value, label in zip(self.ramp, ("start", "end"), strict=True):
-            expect_share(f"ramp's {label}", value)
-        if not self.ramp[0] < self.ramp[1]:
-            raise ValueError(f"Expected a ramp that starts before it ends. Received: ramp={self.ramp!r}.")
-        object.__setattr__(self, "ramp", tuple(self.ramp))
+        alike = isinstance(self.start, int) == isinstance(self.end, int) or self.start == 0
+        if not alike or not self.start < self.end:
+            raise ValueError(
+                "Expected a start before the end, both in steps or both as shares. "
+                f"Received: start={self.start!r}, end={self.end!r}."
+            )
+
+    def sparsity_at(self, moment: Moment) -> float:
+        """Return the sparsity that is due at `moment`."""
+        window = moment.share_of(self.start), moment.share_of(self.end)
+        return ramp_sparsity(
+            moment.progress,
+            self.sparsity,
+            *window,
+            self.initial,
+            schedule=self.schedule,
+            rounds=self.rounds,
+        )
 
     def settled(self) -> "Prune":
-        """Return the same without a ramp: the zeros of a pruned kernel are its smallest weights."""
-        return dataclasses.replace(self, ramp=None)
+        """Return the same all at once: the zeros of a pruned kernel are its smallest weights."""
+        settled: Prune = self.everywhere(schedule="constant", start=0.0, initial=0.0)
+        return settled
 
-    def transform(self, kernel: Kernel, *, stage: int = 0) -> Mask | None:
-        """Return the mask for one kernel, or None if it is too small to prune."""
+    def transform(self, kernel: Kernel, *, stage: int = 0) -> "Mask | None":
+        """Return the mask for one kernel, or None if it is too small to prune or does not fit the pattern."""
         if kernel.size < self.smallest:
             return None
-        return Mask(self.sparsity, self.ramp, self.scope, stage=stage)
+        axis = None
+        if self.pattern is not None:
+            axis = input_axis(kernel)
+            if axis is None or kernel.shape[axis] % parse_pattern(self.pattern)[1]:
+                return None
+        return Mask(dataclasses.replace(self, where=None, layers=()), axis, stage=stage)
+
+
+@keras.saving.register_keras_serializable(package="squeezekit")
+class Mask(Transform):
+    """w -> w where kept, else 0. With `regrow`, gradients pass straight through to dropped weights until the end.
+
+    Args:
+        settings: of `Prune`, as one or as a dict.
+        axis: along which the pattern's groups lie, if there is a pattern.
+    """
+
+    slot = Slot.ZEROS
+
+    def __init__(self, settings: Prune | Mapping[str, Any], axis: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings if isinstance(settings, Prune) else Prune(**settings)
+        self.axis = axis
+
+    def build(self, input_shape: tuple[int, ...]) -> None:
+        """Keep everything, at the beginning of the schedule."""
+        self.keep = self.state("keep", input_shape, dtype="bool", initial="ones", trainable=False)
+        # 1 until the mask is final, then 0.
+        self.open = self.state("open", (), dtype="float32", initial="ones", trainable=False)
+        self.progress = self.state("progress", (), dtype="float32", initial="zeros", trainable=False)
+
+    def call(self, weight: Any) -> Any:
+        """Return the masked kernel; `where`, not a product, because a product makes zeros negative."""
+        keep = ops.convert_to_tensor(self.keep)  # on JAX `where` takes no variable
+        if not self.settings.regrow:
+            return ops.where(keep, weight, ops.zeros_like(weight))
+        return ops.where(keep, weight, self.open * (weight - ops.stop_gradient(weight)))
+
+    @property
+    def pending(self) -> bool:
+        """True until the schedule has ended."""
+        return float(to_numpy(self.open)) > 0
+
+    def due(self, moment: Moment, since: int) -> bool:
+        """At each rise of the sparsity; the polynomial's, which rises all the time, `every` so often."""
+        settings = self.settings
+        now, before = settings.sparsity_at(moment), settings.sparsity_at(Moment(max(since, 0), moment.total))
+        final = settings.sparsity
+        if since < 0 or (now == final and before != final):
+            return True
+        return now != before and (settings.schedule != "polynomial" or moment.passed(since, settings.every))
+
+    @classmethod
+    def update(cls, transforms: Sequence[Any], weights: Sequence[np.ndarray], moment: Moment) -> None:
+        """Choose the masks anew for the sparsity that is due."""
+        # One group for each mask, or with one threshold for all with the same settings.
+        groups: dict[Any, list[tuple[Mask, np.ndarray]]] = {}
+        for mask, weight in zip(transforms, weights, strict=True):
+            if mask.pending and np.float32(moment.progress) >= to_numpy(mask.progress):
+                key = mask.settings if mask.settings.scope == "global" else id(mask)
+                groups.setdefault(key, []).append((mask, weight))
+        for members in groups.values():
+            settings = members[0][0].settings
+            sparsity = settings.sparsity_at(moment)
+            keeps = drop_lowest([mask.ranks(weight) for mask, weight in members], sparsity)
+            for (mask, _), keep in zip(members, keeps, strict=True):
+                mask.keep.assign(keep)
+                mask.progress.assign(moment.progress)
+                mask.open.assign(0.0 if sparsity == settings.sparsity else 1.0)
+
+    def ranks(self, weight: np.ndarray) -> np.ndarray:
+        """Return what the weights are ranked by, of their shape; infinite where the pattern keeps them."""
+        ranks = np.abs(weight)
+        if not self.settings.regrow:
+            ranks = np.where(to_numpy(self.keep), ranks, np.float32(-1))
+        if self.settings.pattern is None or self.axis is None:
+            return ranks
+        candidates = group_candidates(ranks, *parse_pattern(self.settings.pattern), self.axis)
+        return np.where(candidates, ranks, np.float32(np.inf))
+
+    def promise_broken(self, weight: np.ndarray) -> str:
+        """At least the promised share is zero: exactly that many are masked, and others may be zero too."""
+        if self.pending:
+            return ""
+        settings, keep = self.settings, to_numpy(self.keep)
+        alive = np.count_nonzero(weight[~keep])
+        if alive:
+            return f"{alive} weights that were pruned are not zero"
+        masked = keep.size - np.count_nonzero(keep)
+        promised = np.floor(settings.sparsity * keep.size + 0.5)
+        if (settings.scope == "layer" or settings.pattern) and masked != promised:
+            return f"{masked} weights are pruned, {promised:.0f} were promised"
+        if settings.pattern and self.axis is not None:
+            kept, of = parse_pattern(settings.pattern)
+            over = np.count_nonzero(keep & group_candidates(keep.astype(np.int8), kept, of, self.axis))
+            return f"{over} weights too many are kept for the pattern {settings.pattern}" if over else ""
+        return ""
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what rebuilds this mask, without its state."""
+        fields = (item.name for item in dataclasses.fields(self.settings) if not item.kw_only)
+        settings = {name: getattr(self.settings, name) for name in fields}
+        return super().get_config() | {"settings": settings, "axis": self.axis}

@@ -4,13 +4,17 @@ import ast
 import dataclasses
 
 from squeezekit.compress.base import Recipe, Technique
+from squeezekit.compress.channels import PruneChannels
 from squeezekit.compress.prune import Prune
 from squeezekit.compress.quantize import Quantize
+from squeezekit.compress.separable import Separable
 from squeezekit.compress.share import ShareWeights
 
 __all__ = ["TECHNIQUES", "parse"]
 
-TECHNIQUES: dict[str, type[Technique]] = {kind.name: kind for kind in (Prune, ShareWeights, Quantize)}
+TECHNIQUES: dict[str, type[Technique]] = {
+    kind.name: kind for kind in (Prune, ShareWeights, Quantize, PruneChannels, Separable)
+}
 """Every technique by the name that it has in a recipe line."""
 
 MAX_LENGTH = 10_000

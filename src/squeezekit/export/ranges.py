@@ -61,8 +61,7 @@ def set_ranges(
             places = [index for index, tensor in stored.items() if _same(tensor, values)]
             for index in places:
                 quantization = changed.subgraphs[0].tensors[index].quantization
-                quantization.min = np.array([low], np.float32)
-                quantization.max = np.array([high], np.float32)
+                quantization.min, quantization.max = np.array([low], np.float32), np.array([high], np.float32)
             if not places:
                 missing.append(name)
     if missing:

@@ -1,9 +1,26 @@
-"""The networks: AlexNet, the SqueezeNet family, BatchNorm folding, and a catalogue by name."""
+"""The networks: AlexNet, the SqueezeNet family, a catalogue by name, BatchNorm folding, and a published one."""
 
 from squeezekit.models.alexnet import alexnet
-from squeezekit.models.catalogue import MODELS, build
-from squeezekit.models.folding import fold_batch_norm
+from squeezekit.models.catalogue import MODELS, build, name_of
+from squeezekit.models.deep_compression import PREPROCESS as NET_PREPROCESS
+from squeezekit.models.deep_compression import load_net
+from squeezekit.models.folding import fold_batch_norm, foldable_batch_norms
 from squeezekit.models.loading import load
-from squeezekit.models.squeezenet import Bypass, Fire, Norm, squeezenet
+from squeezekit.models.squeezenet import Bypass, Fire, Head, Norm, squeezenet
 
-__all__ = ["MODELS", "Bypass", "Fire", "Norm", "alexnet", "build", "fold_batch_norm", "load", "squeezenet"]
+__all__ = [
+    "MODELS",
+    "NET_PREPROCESS",
+    "Bypass",
+    "Fire",
+    "Head",
+    "Norm",
+    "alexnet",
+    "build",
+    "fold_batch_norm",
+    "foldable_batch_norms",
+    "load",
+    "load_net",
+    "name_of",
+    "squeezenet",
+]

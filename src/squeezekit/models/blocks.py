@@ -3,7 +3,10 @@
 import keras
 from keras import layers
 
-__all__ = ["check_classes", "convolution", "image_input", "probabilities", "scaled_width"]
+__all__ = ["PIXEL_SCALING", "check_classes", "convolution", "image_input", "probabilities", "scaled_width"]
+
+# (scale, offset) of every network here, from [0, 255] to [-2, 2): a power of two, exact in every float format.
+PIXEL_SCALING = (1 / 64, -2.0)
 
 
 def image_input(input_shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
@@ -24,7 +27,7 @@ def image_input(input_shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, k
     if len(input_shape) != 3 or input_shape[2] != 3:
         raise ValueError(f"Expected an input shape (height, width, 3). Received: input_shape={input_shape}.")
     pixels = keras.Input(input_shape, name="image", dtype="float32")
-    return pixels, layers.Rescaling(1 / 64, offset=-2.0, name="scale")(pixels)
+    return pixels, layers.Rescaling(*PIXEL_SCALING, name="scale")(pixels)
 
 
 def convolution(

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-__all__ = ["fold_batch_norm"]
+__all__ = ["fold_batch_norm", "foldable_batch_norms"]
 
 _FOLDABLE = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
 
@@ -54,6 +54,20 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         kernel, bias = _folded_weights(source, model.get_layer(name))
         folded.get_layer(source.name).set_weights([kernel, bias])
     return folded
+
+
+def foldable_batch_norms(model: keras.Model) -> list[str]:
+    """Return the names of the BatchNorms that `fold_batch_norm` would fold.
+
+    Args:
+        model: as for `fold_batch_norm`.
+
+    Example:
+        >>> from squeezekit.models import squeezenet
+        >>> len(foldable_batch_norms(squeezenet((64, 64, 3), 4, norm="squeeze")))
+        8
+    """
+    return [norm.name for norm, _ in _foldable_pairs(model)]
 
 
 def _foldable_pairs(model: keras.Model) -> list[tuple[layers.Layer, layers.Layer]]:

@@ -11,7 +11,7 @@ from keras import layers
 
 from squeezekit.models import blocks
 
-__all__ = ["Bypass", "Fire", "Norm", "squeezenet"]
+__all__ = ["Bypass", "Fire", "Head", "Norm", "squeezenet"]
 
 
 class Fire(enum.Enum):
@@ -48,6 +48,16 @@ class Norm(enum.Enum):
     """Behind every convolution. Halves the speed of training on a CPU."""
 
 
+class Head(enum.Enum):
+    """What surrounds the last 1x1 convolution, which gives a map of scores for each class."""
+
+    PLAIN = "plain"
+    """Nothing: on small sets the published ReLU kills classes at the start of a training."""
+
+    PUBLISHED = "published"
+    """A border of zeros before it and a ReLU behind it, as in the authors' own files."""
+
+
 # (squeeze channels, channels of each expand branch) of fire2 to fire9; the same in both versions.
 _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 
@@ -65,6 +75,7 @@ def squeezenet(
     norm: Norm | str = Norm.NONE,
     width: float = 1.0,
     dropout: float = 0.5,
+    head: Head | str = Head.PLAIN,
 ) -> keras.Model:
     """SqueezeNet: a convolution, eight fire modules, a 1x1 classifier, the global mean, softmax.
 
@@ -81,6 +92,7 @@ def squeezenet(
             thousand images 6 epochs with `SQUEEZE` and simple bypass came as far as 30 with neither.
         width: multiplies every number of channels, in (0, 4].
         dropout: rate before the classifier, in [0, 1). On a few thousand images 0.2 is plenty.
+        head: `Head.PLAIN`, or `PUBLISHED` for weights that were trained with it (or their names).
 
     Returns:
         A functional model: float pixels in [0, 255], shape (b, height, width, 3), to probabilities (b, classes).
@@ -95,7 +107,7 @@ def squeezenet(
     blocks.check_classes(classes)
     if version not in _VERSIONS:
         raise ValueError(f"Expected a version in {sorted(_VERSIONS)}. Received: version={version!r}.")
-    fire, bypass, norm = Fire(fire), Bypass(bypass), Norm(norm)
+    fire, bypass, norm, head = Fire(fire), Bypass(bypass), Norm(norm), Head(head)
     filters, size, pooled = _VERSIONS[version]
     smallest = 32 if version == "1.1" else 40
     if min(input_shape[:2]) < smallest:
@@ -128,8 +140,11 @@ def squeezenet(
             x = layers.MaxPooling2D(3, 2, name=f"pool{index}")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     small = keras.initializers.RandomNormal(stddev=0.01)
-    # The papers put a ReLU behind this layer; on small sets it kills classes at the start, so there is none.
+    if head is Head.PUBLISHED:
+        x = layers.ZeroPadding2D(1, name="conv10_padding")(x)
     x = layers.Conv2D(classes, 1, kernel_initializer=small, name="conv10")(x)
+    if head is Head.PUBLISHED:
+        x = layers.ReLU(name="conv10_relu")(x)
     logits = layers.GlobalAveragePooling2D(name="mean")(x)
     name = f"squeezenet_{version.replace('.', '_')}"
     return keras.Model(pixels, blocks.probabilities(logits), name=name)

@@ -7,7 +7,7 @@ from squeezekit import compress, models
 from squeezekit.data import Dataset
 from squeezekit.imaging import picture_size
 from squeezekit.preprocess import MAX_SIDE, Preprocess
-from squeezekit.training import Settings
+from squeezekit.training import Initial, Settings
 
 __all__ = ["DEFAULT_RECIPE", "Plan", "choose_preprocess"]
 
@@ -28,6 +28,10 @@ class Plan:
         recipe: techniques, in order; the file that ships is full-integer in any case.
         size: side of the network's input in pixels; 0 takes it from the images (`choose_preprocess`).
         settings: of both float trainings.
+        initial: weights that the network starts from; the baseline always starts from scratch.
+        frozen: patterns of layer names that keep those weights in the float training. Only with `initial`.
+        initial_epochs: epochs of a network that starts from `initial`; 0 takes those of `settings`, or, where it leaves
+            them open, three tenths of what they become.
         compress_epochs: epochs of each stage of the recipe; 0 takes three tenths of the float epochs.
         baseline: whether AlexNet is trained too, with the same settings.
         validation: share of the training images that choices are made by.
@@ -40,6 +44,9 @@ class Plan:
     recipe: compress.Recipe = dataclasses.field(default_factory=lambda: compress.parse(DEFAULT_RECIPE))
     size: int = 0
     settings: Settings = dataclasses.field(default_factory=Settings)
+    initial: Initial | None = None
+    frozen: tuple[str, ...] = ()
+    initial_epochs: int = 0
     compress_epochs: int = 0
     baseline: bool = True
     validation: float = 0.1
@@ -53,14 +60,28 @@ class Plan:
             raise ValueError(
                 f"Expected a size in [{_SMALLEST}, {MAX_SIDE}] pixels. Received: size={self.size}."
             )
-        if self.compress_epochs < 0:
-            raise ValueError(
-                f"Expected compress_epochs >= 0. Received: compress_epochs={self.compress_epochs}."
-            )
+        for name in ("compress_epochs", "initial_epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"Expected {name} >= 0. Received: {name}={getattr(self, name)}.")
+        if self.initial is not None:
+            self.initial.require(self.model)
+        elif self.frozen:
+            raise ValueError(f"Expected weights to start from with frozen layers. Received: {self.frozen}.")
 
     def for_images(self, images: int) -> "Plan":
         """The plan with its settings filled in for a number of training images."""
-        return dataclasses.replace(self, settings=self.settings.for_images(images))
+        return dataclasses.replace(
+            self,
+            settings=self.settings.for_images(images),
+            initial_epochs=self.initial_epochs or self.settings.for_fine_tuning(images).epochs,
+        )
+
+    @property
+    def network_settings(self) -> Settings:
+        """The settings of the float network, once `for_images` has filled them in."""
+        if self.initial is None:
+            return self.settings
+        return dataclasses.replace(self.settings, epochs=self.initial_epochs)
 
     @property
     def compress_settings(self) -> Settings:

@@ -1,12 +1,13 @@
 """The main job: images in, a `.sqz` out, and a table of what it cost against AlexNet."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
-from squeezekit import files
+from squeezekit import compress, files, models
 from squeezekit.study.plan import Plan
 from squeezekit.study.report import render
-from squeezekit.study.workshop import describe_run, open_workshop
+from squeezekit.study.workshop import describe_run, describe_start, open_workshop
 from squeezekit.training import Progress
 
 __all__ = ["squeeze"]
@@ -19,6 +20,7 @@ def squeeze(
     *,
     command: str = "",
     progress: Progress | None = None,
+    advise: Callable[[str], object] | None = None,
 ) -> dict[str, Any]:
     """Train, squeeze, pack and measure; killed and called again, it goes on where it was.
 
@@ -31,6 +33,7 @@ def squeeze(
         plan: what to do; `Plan()` by default.
         command: the command line, for the record.
         progress: where to show how far it is.
+        advise: called before any training with each sentence of `compress.advice` on the recipe.
 
     Returns:
         What `run.json` holds: data, settings, curves and one row of figures a file.
@@ -50,23 +53,33 @@ def squeeze(
         progress=progress,
     )
     plan = plan.for_images(len(shop.dataset.train))
+    # Of the network as it starts: what a recipe cannot pay shows on any weights, and an hour earlier.
+    fresh = models.build(
+        plan.model, (shop.preprocess.height, shop.preprocess.width, 3), len(shop.dataset.class_names)
+    )
+    advice = compress.advice(fresh, plan.recipe, int8=True)
+    for line in advice:
+        if advise:
+            advise(line)
     # The family and its version; the rest of the name stands in the row's "model".
     title = " ".join(plan.model.split("-")[:2]).replace("squeezenet", "SqueezeNet")
-    model = shop.train(plan.model, plan.settings)
+    model = shop.train(plan.model, plan.network_settings, initial=plan.initial, frozen=plan.frozen)
+    started = describe_start(model, plan.initial, plan.frozen)
     path = shop.export(model, shop.out / "squeezenet.tflite")
     rows = [shop.measure(path, f"{title}, float", plan.model, model)]
-    squeezed = shop.compress(model, plan.recipe, plan.compress_settings)
+    compressed = shop.compress(model, plan.recipe, plan.compress_settings)
+    squeezed = compressed.model
     with files.replacing(shop.out / "model.keras") as temporary:
-        squeezed.model.save(temporary)
+        squeezed.save(temporary)
     path = shop.export(
-        squeezed.model,
+        squeezed,
         shop.out / "model.tflite",
         recipe=str(plan.recipe),
         int8=True,
-        ranges=squeezed.ranges,
+        ranges=compressed.ranges,
     )
     path = shop.pack(path, shop.out / "model.sqz")
-    rows.append(shop.measure(path, f"{title}, squeezed", plan.model, squeezed.model))
+    rows.append(shop.measure(path, f"{title}, squeezed", plan.model, squeezed))
     if plan.baseline:
         # Last, because what the user came for is there by now; first in the table, because it is compared with.
         shop.progress.say(f"{shop.out / 'model.sqz'} is ready; now AlexNet, to compare with")
@@ -80,7 +93,9 @@ def squeeze(
         {
             "model": plan.model,
             "recipe": str(plan.recipe),
-            "settings": plan.settings.to_dict(),
+            "advice": advice,
+            **started,
+            "settings": plan.network_settings.to_dict(),
             "compress_settings": plan.compress_settings.to_dict(),
         },
     )

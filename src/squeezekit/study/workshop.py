@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,18 @@ from squeezekit.data import Dataset, open_dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.study.measure import measure_file
 from squeezekit.study.plan import choose_preprocess
-from squeezekit.training import Compressed, History, Progress, Settings, compress_in_stages, train_network
+from squeezekit.training import (
+    Compressed,
+    Distil,
+    History,
+    Initial,
+    Progress,
+    Settings,
+    compress_in_stages,
+    train_network,
+)
 
-__all__ = ["Workshop", "describe_run", "open_workshop"]
+__all__ = ["Workshop", "describe_run", "describe_start", "open_workshop"]
 
 # What a result may depend on, besides our own code.
 _VERSIONS_OF = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pillow", "ai-edge-litert")
@@ -70,9 +79,11 @@ class Workshop:
         self.record(name, history)
         return model
 
-    def compress(self, model: keras.Model, recipe: Recipe, settings: Settings) -> Compressed:
+    def compress(
+        self, model: keras.Model, recipe: Recipe, settings: Settings, *, distil: Distil | None = None
+    ) -> Compressed:
         """Run a recipe on a trained network, stage by stage; the result is plain, without BatchNorm to fold."""
-        squeezed = compress_in_stages(
+        compressed = compress_in_stages(
             model,
             recipe,
             self.dataset,
@@ -80,10 +91,11 @@ class Workshop:
             settings,
             folder=self.work,
             progress=self.progress,
+            distil=distil,
         )
-        for stage in squeezed.stages:
+        for stage in compressed.stages:
             self.record(stage.recipe, stage.history)
-        return squeezed
+        return compressed
 
     def record(self, name: str, history: History) -> None:
         """Keep a training's curves for `run.json`."""
@@ -105,10 +117,7 @@ class Workshop:
         int8: bool = False,
         ranges: Mapping[str, tuple[float, float]] | None = None,
     ) -> Path:
-        """Write a `.tflite`, float or full-integer; calibration images come from the training split.
-
-        Ranges that activations were trained with are used as they are; a float file has none.
-        """
+        """Write a `.tflite`, float or full-integer; images of the training split set ranges that are not given."""
         self.progress.say(f"writing {path.name}")
         calibration = (
             export.calibration_batches(self.dataset.train, self.preprocess, seed=self.seed) if int8 else None
@@ -117,6 +126,7 @@ class Workshop:
             models.fold_batch_norm(model),
             path,
             calibration=calibration,
+            ranges=ranges if int8 else None,
             labels=self.dataset.class_names,
             preprocess=self.preprocess,
             provenance={
@@ -126,7 +136,6 @@ class Workshop:
                 "seed": self.seed,
                 "data": self.dataset.fingerprint[:16],
             },
-            ranges=ranges if int8 else None,
         )
         return path
 
@@ -227,6 +236,11 @@ def describe_run(
         "rows": rows,
         "trainings": shop.trainings,
     }
+
+
+def describe_start(model: keras.Model, initial: Initial | None, frozen: Sequence[str]) -> dict[str, Any]:
+    """What `run.json` holds of the weights that a training started from; nothing when it did from scratch."""
+    return {} if initial is None else {"init": {**initial.to_dict(model), "frozen": list(frozen)}}
 
 
 def _versions() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A training's whole state in one file: every variable, the epoch, the curves. Written whole or not at all."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import zipfile
@@ -14,7 +15,7 @@ import numpy as np
 from squeezekit import files
 from squeezekit.errors import FormatError
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "weights_digest"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,24 +38,25 @@ class Checkpoint:
     def take(
         cls,
         model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
         identity: Mapping[str, Any],
         epoch: int,
         curves: list[dict[str, float]],
         *,
         finished: bool,
     ) -> "Checkpoint":
-        """Copy the state out of a compiled model; a finished one leaves out its optimizer, two thirds of it."""
-        variables = model.variables if finished else _state(model)
+        """Copy the state out of a model in training; a finished one leaves out its optimizer, two thirds of it."""
+        variables = model.variables if finished else _state(model, optimizer)
         values = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
         return cls(identity, epoch, curves, values)
 
-    def restore(self, model: keras.Model) -> None:
-        """Put the state back into a model that was built and compiled the same way.
+    def restore(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        """Put the state back into a model and an optimizer that were built the same way.
 
         Raises:
             FormatError: the model's variables are not those that were saved.
         """
-        variables = _state(model)
+        variables = _state(model, optimizer)
         if len(self.values) == len(model.variables):
             variables = variables[: len(self.values)]
         if [tuple(variable.shape) for variable in variables] != [value.shape for value in self.values]:
@@ -92,6 +94,14 @@ class Checkpoint:
             ) from error
 
 
-def _state(model: keras.Model) -> list[Any]:
+def weights_digest(model: keras.Model) -> str:
+    """SHA-256 of all weights: what starts from other weights is another training."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()
+
+
+def _state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> list[Any]:
     """Variables of the model, random generators included, and of its optimizer."""
-    return [*model.variables, *model.optimizer.variables]
+    return [*model.variables, *optimizer.variables]

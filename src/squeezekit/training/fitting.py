@@ -1,5 +1,6 @@
 """Fit a network on a split, with checkpoints after every epoch and an exact resume."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from squeezekit import compress, files
 from squeezekit.data import Dataset, Split, batches, steps_per_epoch
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.checkpoint import Checkpoint
+from squeezekit.training.distil import Distil, Distiller
 from squeezekit.training.precision import precision
 from squeezekit.training.progress import EpochProgress, Progress
 from squeezekit.training.settings import Settings
@@ -72,6 +74,7 @@ def fit(
     name: str,
     progress: Progress | None = None,
     compressed: bool = False,
+    distil: Distil | None = None,
     identity: Mapping[str, Any] | None = None,
 ) -> History:
     """Train `model` in place; called again after a kill, go on from the last whole epoch to the same result.
@@ -88,13 +91,14 @@ def fit(
         name: what is trained, for file names and the display.
         progress: where to show how far it is; a new `Progress()` by default.
         compressed: `model` comes from `compress.apply`: its ramps proceed while it trains.
+        distil: a teacher that guides `model`; it stays as it is, and no checkpoint holds it.
         identity: what else tells this training from others (the recipe so far).
 
     Returns:
         The curves of all epochs, those before a resume included.
 
     Raises:
-        ValueError: the folder's checkpoint is of another training.
+        ValueError: the folder's checkpoint is of another training, or the teacher does not fit the model.
         FormatError: the checkpoint is damaged.
     """
     settings = settings.for_images(len(dataset.train))
@@ -104,21 +108,29 @@ def fit(
         "data": dataset.fingerprint,
         "preprocess": preprocess.to_dict(),
         "network": [[variable.name, list(variable.shape)] for variable in model.weights],
+        **({} if distil is None else {"distil": distil.to_dict()}),
         **(identity or {}),
     }
+    # What is compiled and fitted; `model` is what is saved.
+    trainee = model if distil is None else Distiller(model, distil)
     keras.utils.set_random_seed(settings.seed)
     progress = progress or Progress()
     path = folder / f"{name}.checkpoint.npz"
-    with precision(model, settings.precision) as arithmetic:
-        model.compile(
+    # Not of the pair as a whole: its inputs are pixels, which stay exact.
+    taught_by = [] if distil is None else [distil.teacher]
+    with contextlib.ExitStack() as stack:
+        arithmetic, *_ = [
+            stack.enter_context(precision(each, settings.precision)) for each in (model, *taught_by)
+        ]
+        trainee.compile(
             settings.build_optimizer(settings.epochs * steps),
             SmoothedCrossEntropy(settings.label_smoothing),
             metrics=["accuracy"],
             # XLA on a CPU is slower on these networks than TensorFlow's own kernels.
             jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
         )
-        model.optimizer.build(model.trainable_variables)
-        start, curves = _resume(model, path, {**who, "arithmetic": arithmetic})
+        trainee.optimizer.build(model.trainable_variables)
+        start, curves = _resume(model, trainee.optimizer, path, {**who, "arithmetic": arithmetic})
         if start < settings.epochs:
             total = settings.epochs * steps
             ramps = (
@@ -126,10 +138,10 @@ def fit(
                 if compressed
                 else []
             )
-            saver = _SaveEveryEpoch(path, {**who, "arithmetic": arithmetic}, curves)
+            saver = _SaveEveryEpoch(model, path, {**who, "arithmetic": arithmetic}, curves)
             shown = EpochProgress(progress, name, steps, settings.epochs, start)
             logs = keras.callbacks.TensorBoard(str(folder / "logs" / name), write_graph=False)
-            model.fit(
+            trainee.fit(
                 batches(
                     dataset.train,
                     preprocess,
@@ -175,7 +187,10 @@ def _in_order(split: Split, preprocess: Preprocess) -> Any:
 
 
 def _resume(
-    model: keras.Model, path: Path, identity: Mapping[str, Any]
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    path: Path,
+    identity: Mapping[str, Any],
 ) -> tuple[int, list[dict[str, float]]]:
     """Restore the model from its checkpoint when there is one: epochs done, and their curves."""
     files.remove_leftovers(path)
@@ -192,15 +207,18 @@ def _resume(
             f"{path} is of a training with other {', '.join(different)}. "
             "Use another output folder, or delete this one to start over."
         )
-    checkpoint.restore(model)
+    checkpoint.restore(model, optimizer)
     return checkpoint.epoch, checkpoint.curves
 
 
 class _SaveEveryEpoch(keras.callbacks.Callback):
     """Writes the checkpoint after each epoch, and collects the curves that go into it."""
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], curves: list[dict[str, float]]) -> None:
+    def __init__(
+        self, saved: keras.Model, path: Path, identity: Mapping[str, Any], curves: list[dict[str, float]]
+    ) -> None:
         super().__init__()
+        self._saved = saved
         self._path = path
         self._identity = identity
         self.curves = list(curves)
@@ -209,5 +227,9 @@ class _SaveEveryEpoch(keras.callbacks.Callback):
         """Save the state."""
         self.curves.append({key: float(value) for key, value in (logs or {}).items()})
         finished = epoch + 1 == self.params["epochs"]
-        checkpoint = Checkpoint.take(self.model, self._identity, epoch + 1, self.curves, finished=finished)
+        # On JAX asking for the fitted model is what brings the variables of all its parts up to date.
+        optimizer = self.model.optimizer
+        checkpoint = Checkpoint.take(
+            self._saved, optimizer, self._identity, epoch + 1, self.curves, finished=finished
+        )
         checkpoint.save(self._path)

@@ -12,8 +12,14 @@ from squeezekit.training.settings import Precision
 __all__ = ["bfloat16_is_fast", "precision"]
 
 # Layers whose small cost is not worth their loss in bfloat16: pixels, the probabilities of the loss, and the
-# transforms of compressed kernels, whose grids and codebooks bfloat16 would bend.
-_EXACT = (keras.layers.InputLayer, keras.layers.Rescaling, keras.layers.Softmax, compress.Transform)
+# transforms and the grids of activations, which bfloat16 would bend.
+_EXACT = (
+    keras.layers.InputLayer,
+    keras.layers.Rescaling,
+    keras.layers.Softmax,
+    compress.Transform,
+    compress.Inserted,
+)
 
 
 def bfloat16_is_fast() -> bool:

@@ -1,16 +1,17 @@
 """A recipe, one technique after another, each trained with the ones before it still in force."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from squeezekit import compress, files, models
+from squeezekit.compress.apply import hooked_layers
 from squeezekit.data import Dataset
 from squeezekit.preprocess import Preprocess
+from squeezekit.training.checkpoint import weights_digest
+from squeezekit.training.distil import Distil
 from squeezekit.training.fitting import History, fit
 from squeezekit.training.progress import Progress
 from squeezekit.training.settings import Settings
@@ -37,13 +38,15 @@ class Compressed:
 
     Args:
         model: a plain Keras model with the squeezed weights and no BatchNorm to fold.
-        ranges: of its activations, for the export; empty if the recipe left them alone.
-        stages: what each technique's training did.
+        ranges: of activations, by layer, if they were trained quantized; for `export.litert`.
+        trained: the same with its transforms, as it was trained.
+        stages: what each stage did.
     """
 
     model: keras.Model
     ranges: Mapping[str, tuple[float, float]]
-    stages: tuple[Stage, ...]
+    trained: keras.Model
+    stages: Sequence[Stage]
 
 
 def compress_in_stages(
@@ -55,6 +58,7 @@ def compress_in_stages(
     *,
     folder: Path,
     progress: Progress | None = None,
+    distil: Distil | None = None,
 ) -> Compressed:
     """Run a recipe on a trained network and strip the result.
 
@@ -69,21 +73,24 @@ def compress_in_stages(
         settings: of each stage; some epochs at a third of the original learning rate serve.
         folder: for checkpoints and logs; `hooked.keras` in it is the network as it was trained, unstripped.
         progress: where to show how far it is.
+        distil: a teacher that guides every stage; `Distil(model)` is the network before it was squeezed.
 
     Returns:
-        The squeezed network, the ranges of its activations, and what each stage did.
+        The plain network, and what else the stages left.
 
     Raises:
         ValueError: a technique cannot be applied, or the folder holds another training's checkpoints.
     """
-    digest = _weights_digest(model)
+    digest = weights_digest(model)
     stages = []
     squeezed, line = model, ""
     folded = False
     for index, technique in enumerate(recipe, start=1):
-        if not technique.survives_folding and not folded:
-            squeezed = _fold(squeezed, recipe.techniques[: index - 1])
-            folded = True
+        earlier = recipe.techniques[: index - 1]
+        fold = not technique.survives_folding and not folded
+        if fold or (earlier and earlier[-1].reshapes):
+            squeezed = _renew(squeezed, earlier, fold=fold)
+            folded = folded or fold
         line = f"{line} | {technique}" if line else str(technique)
         squeezed = compress.apply(squeezed, technique)
         history = fit(
@@ -94,32 +101,31 @@ def compress_in_stages(
             folder=folder,
             name=f"{index}-{technique.name}",
             progress=progress,
-            compressed=True,
+            compressed=next(hooked_layers(squeezed), None) is not None,
+            distil=distil,
             identity={"recipe": line, "start": digest},
         )
         stages.append(Stage(line, history))
-    # The network that was trained, hooks and all: what the exported file is to agree with.
+    # The network as it was trained, hooks and all: what the exported file is to agree with.
+    folder.mkdir(parents=True, exist_ok=True)
     with files.replacing(folder / "hooked.keras") as temporary:
         squeezed.save(temporary)
     plain = models.fold_batch_norm(compress.strip(squeezed))
-    return Compressed(plain, compress.activation_ranges(squeezed), tuple(stages))
+    return Compressed(plain, compress.activation_ranges(squeezed), squeezed, tuple(stages))
 
 
-def _fold(model: keras.Model, earlier: Sequence[compress.Technique]) -> keras.Model:
-    """Fold BatchNorm and put the techniques that survive it back in force.
+def _renew(model: keras.Model, earlier: Sequence[compress.Technique], *, fold: bool) -> keras.Model:
+    """Strip, fold BatchNorm if asked to, and put the earlier techniques back in force.
 
     Pruning wants BatchNorm: without it the signal of a deep network dies with its weights, layer by layer,
     and retraining starts from noise. Codebooks and grids want it folded: they are made of what ships.
+    A network that lost channels is stripped of them before the next technique counts its weights.
     """
-    plain = models.fold_batch_norm(compress.strip(model))
+    plain = compress.strip(model)
+    if fold:
+        plain = models.fold_batch_norm(plain)
     for technique in earlier:
-        plain = compress.apply(plain, technique.settled())
+        settled = technique.settled()
+        if settled is not None:
+            plain = compress.apply(plain, settled)
     return plain
-
-
-def _weights_digest(model: keras.Model) -> str:
-    """SHA-256 of all weights: stages that start from other weights are other stages."""
-    digest = hashlib.sha256()
-    for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight).tobytes())
-    return digest.hexdigest()

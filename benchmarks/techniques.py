@@ -1,0 +1,130 @@
+"""What each technique costs in accuracy and buys in bytes, from one trained network, on one's own images.
+
+    squeezekit squeeze ../shared/data/intel -o out/intel --no-baseline
+    python benchmarks/techniques.py ../shared/data/intel -o out/intel --epochs 6 --distil
+
+takes the float network of that run and applies each recipe to it, every stage trained for the same few epochs
+(with --distil the float network teaches). Every file is packed and run by the runtime on the test images; the
+validation column is what may be chosen by, and agreement is the share of test images to which the file gives the same
+label as the network as it was trained, transforms and all. Interrupted and started again, it goes on where it was.
+OUT/techniques.json holds every figure.
+"""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from squeezekit import compress, data, files, models, runtime, study, training
+from squeezekit.cli.output import table
+
+RECIPES = (
+    "prune(0.8)",
+    "share(bits=5)",
+    "quantize(8)",
+    "quantize(8, activations=8)",
+    "prune(0.8) | share(bits=5) | quantize(8)",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=6, help="Of each technique.")
+    parser.add_argument("--distil", action="store_true", help="The float network teaches.")
+    parser.add_argument("--validate", action="store_true", help="Leave the test images alone: to choose by.")
+    parser.add_argument("--recipe", action="append", help="Instead of the usual ones; may be given again.")
+    options = parser.parse_args()
+    plan = study.Plan(compress_epochs=options.epochs)
+    shop = study.open_workshop(options.data, options.out, size=plan.size, validation=plan.validation)
+    plan = plan.for_images(len(shop.dataset.train))
+    model = shop.train(plan.model, plan.network_settings)
+    start = training.evaluate(models.fold_batch_norm(model), shop.dataset.validation, shop.preprocess)
+    rows = [{"recipe": "", "validation": start}]
+    if not options.validate:
+        rows[0] |= shop.measure(shop.export(model, shop.out / "float.tflite"), "float", plan.model, model)
+    distil = training.Distil(model) if options.distil else None
+    for line in options.recipe or RECIPES:
+        rows.append(one_recipe(shop, model, plan, line, distil, measured=not options.validate))
+    files.write_json(options.out / "techniques.json", rows)
+    print(
+        table(
+            ("recipe", "validation", "top-1", "loses", ".sqz bytes", "agreement"),
+            list(map(cells(rows[0]), rows)),
+            right=(1, 2, 3, 4, 5),
+        )
+    )
+
+
+def one_recipe(
+    shop: study.Workshop, model: Any, plan: study.Plan, line: str, distil: Any, *, measured: bool
+) -> dict[str, Any]:
+    """Train a recipe and measure its file."""
+    recipe = compress.parse(line)
+    name = re.sub(r"\W+", "-", f"{recipe}{'-taught' if distil else ''}-{plan.compress_epochs}").strip("-")
+    folder = shop.work / name
+    done = training.compress_in_stages(
+        model,
+        recipe,
+        shop.dataset,
+        shop.preprocess,
+        plan.compress_settings,
+        folder=folder,
+        progress=shop.progress,
+        distil=distil,
+    )
+    curves = [stage.history.curves[-1]["val_accuracy"] for stage in done.stages]
+    row = {
+        "recipe": str(recipe),
+        "epochs": plan.compress_epochs,
+        "taught": distil is not None,
+        "stages": curves,
+        "validation": training.evaluate(done.trained, shop.dataset.validation, shop.preprocess),
+    }
+    if measured:
+        int8 = any(technique.name == "quantize" for technique in recipe)
+        path = shop.export(
+            done.model, folder / "net.tflite", recipe=str(recipe), int8=int8, ranges=done.ranges
+        )
+        row |= shop.measure(shop.pack(path, folder / "net.sqz"), name, plan.model, done.model)
+        row["agreement"] = agreement(shop, done.trained, path)
+    return row
+
+
+def agreement(shop: study.Workshop, trained: Any, path: Path) -> float:
+    """Share of test images that the integer file gives the label that the network as trained gives them."""
+    shipped = runtime.load(path)
+    same = 0
+    for pixels, _ in data.batches(shop.dataset.test, shop.preprocess, batch_size=128):
+        expected = keras.ops.convert_to_numpy(trained.predict_on_batch(pixels)).argmax(axis=1)
+        values = keras.ops.convert_to_numpy(pixels).astype("uint8")
+        same += int((shipped.probabilities(values).argmax(axis=1) == expected).sum())
+    return same / len(shop.dataset.test)
+
+
+def cells(reference: dict[str, Any]) -> Any:
+    """What makes a row of the table."""
+
+    def make(row: dict[str, Any]) -> tuple[str, ...]:
+        if "top1" not in row:
+            return row["recipe"] or "float", f"{row['validation']:.1%}", "", "", "", ""
+        loss = 100 * (reference["top1"] - row["top1"])
+        return (
+            row["recipe"] or "float",
+            f"{row['validation']:.1%}",
+            f"{row['top1']:.1%}",
+            f"{loss:.1f} points",
+            f"{row['file_bytes']:,}",
+            f"{row['agreement']:.1%}" if "agreement" in row else "",
+        )
+
+    return make
+
+
+if __name__ == "__main__":
+    main()

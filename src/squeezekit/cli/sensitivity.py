@@ -1,0 +1,104 @@
+"""`squeezekit sensitivity`: what each layer of a network bears."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from squeezekit import data, files, models, study, training
+from squeezekit.cli.output import print_json, table
+
+__all__ = ["command"]
+
+
+@click.command("sensitivity", short_help="Measure what each layer bears of pruning, sharing and quantizing.")
+@click.argument(
+    "model_path", metavar="MODEL.keras", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.argument("source", metavar="DATA")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE.json",
+    type=click.Path(path_type=Path),
+    help="Where the figures go, and beside it FILE.html, which draws them; gone on with if it is there.",
+)
+@click.option(
+    "--images",
+    default=500,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many of the validation images.",
+)
+@click.option(
+    "--drop",
+    default=0.01,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Accuracy that one layer may cost, for the recipe line.",
+)
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**31 - 1),
+    help="Of the split; take that of MODEL's training.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def command(
+    model_path: Path, source: str, output: Path | None, images: int, drop: float, seed: int, as_json: bool
+) -> None:
+    """Measure MODEL.keras on the validation images of DATA with one layer at a time pruned, shared or quantized.
+
+    Nothing is retrained and the test images are not looked at. The last line is a recipe with each layer's
+    strongest settings within --drop, for `squeezekit compress --recipe`; `--recipe-from FILE.json` takes it
+    from the file. It is where to start from: losses of many layers add up, and retraining wins most back.
+    """
+    if output is not None and output.suffix != ".json":
+        raise ValueError(f"Expected a .json file. Received: {output}.")
+    model = models.load(model_path)
+    height, width = model.input_shape[1:3]
+    if height != width:
+        raise ValueError(f"Expected a model with a square input. Received: {height}x{width}.")
+    progress = training.Progress()
+    dataset = data.open_dataset(
+        source, seed=seed, progress=lambda done, total: progress.update("reading images", done, total)
+    )
+    if model.output_shape[-1] != len(dataset.class_names):
+        raise ValueError(
+            f"Expected a model of the {len(dataset.class_names)} classes in {source}. "
+            f"Received: {model_path} with {model.output_shape[-1]}."
+        )
+    preprocess = study.choose_preprocess(dataset, height)
+    result = study.sensitivity(model, dataset, preprocess, images=images, path=output, progress=progress)
+    recipe = str(study.recipe_from(result, drop))
+    if output is not None:
+        files.write_text(output.with_suffix(".html"), study.render_sensitivity(result, drop))
+    if as_json:
+        print_json({**result, "drop": drop, "recipe": recipe})
+        return
+    for technique in result["techniques"]:
+        click.echo(_table(result, technique) + "\n")
+    click.echo(
+        f"Accuracy in % on {result['images']:,} validation images, one layer at a time; "
+        f"{100 * result['accuracy']:.1f} as it is. At most {100 * drop:g} points a layer:\n"
+    )
+    click.echo(recipe)
+
+
+def _table(result: Mapping[str, Any], technique: str) -> str:
+    """One technique's figures: a row a layer, a column a setting, the gentlest first."""
+    settings = result["techniques"][technique]
+    figures = {
+        (line["layer"], line["setting"]): f"{100 * line['accuracy']:.1f}"
+        for line in result["results"]
+        if line["technique"] == technique
+    }
+    rows = [
+        [layer, f"{weights:,}", *(figures.get((layer, setting), "") for setting in settings)]
+        for layer, weights in result["layers"].items()
+        if any((layer, setting) in figures for setting in settings)
+    ]
+    header = [technique, "weights", *(f"{setting:g}" for setting in settings)]
+    return table(header, rows, right=range(1, len(header)))

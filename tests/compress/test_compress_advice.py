@@ -1,0 +1,130 @@
+"""Advice before training: its figures are those of the packed kernels, its remedies help, and it is no noise."""
+
+import ast
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from squeezekit import compress, models
+from squeezekit.codec.coders import coders_named
+from squeezekit.codec.tensors import encode
+
+
+@pytest.fixture(scope="module")
+def net():
+    """Two kernels small enough to be measured whole, of normal weights, and one of very few."""
+    random = np.random.default_rng(0)
+    net = keras.Sequential(
+        [
+            keras.Input((64,)),
+            layers.Dense(100, name="wide"),
+            layers.Dense(64, name="narrow"),
+            layers.Dense(1, name="tiny"),
+        ]
+    )
+    for layer in net.layers:
+        layer.kernel.assign(random.normal(size=layer.kernel.shape))
+    return net
+
+
+def packed_bytes(model, recipe, names):
+    """The kernels as apply and strip leave them, rounded as LiteRT rounds them, in the file's coder."""
+    plain = compress.strip(compress.apply(model, recipe))
+    total = 0
+    for name in names:
+        kernel = plain.get_layer(name).get_weights()[0]
+        rounded = np.round(kernel.T / np.abs(kernel).max() * 127).astype(np.int8)
+        total += len(encode(rounded.tobytes(), item_bytes=1, coders=coders_named("huffman")))
+    return total
+
+
+def figures(line):
+    return [int(found.replace(",", "")) for found in re.findall(r"([\d,]+) (?:bytes|without|distinct)", line)]
+
+
+def test_the_default_recipe_on_squeezenet_needs_none():
+    network = models.squeezenet((96, 96, 3), 6)
+    assert compress.advice(network, "prune(0.8) | share(bits=5) | quantize(8)") == []
+
+
+def test_a_codebook_that_scales_of_each_channel_would_break_up(net):
+    recipe = "share(bits=5, layers={'tiny': None}) | quantize(8, per_channel=True)"
+    (line,) = compress.advice(net, recipe)
+    # What apply refuses with is counted by the transforms themselves.
+    with pytest.raises(ValueError, match="32 were promised") as refusal:
+        compress.apply(net, recipe)
+    assert f"wide: {max(figures(line))} distinct" in str(refusal.value)
+    assert "instead of 32" in line
+    assert "2 layers (wide, narrow)" in line
+    assert compress.advice(net, recipe.replace("True", "False")) == []
+
+
+@pytest.mark.parametrize(
+    "order", ["prune(0.3) | share(2) | quantize(8)", "share(2) | prune(0.3) | quantize(8)"]
+)
+def test_a_sparsity_that_buys_no_bytes(net, order):
+    recipe = order.replace("share(2", "share(2, layers={'tiny': None}")
+    (line,) = compress.advice(net, recipe)
+    assert line.startswith("prune(0.3) saves next to nothing beside ")
+    names = ("wide", "narrow")
+    with_zeros, without, due = figures(line)[0], figures(line)[1], figures(line)[2]
+    start = "prune(0.3, schedule='constant') | share(2) | quantize(8)"
+    np.testing.assert_allclose(with_zeros, packed_bytes(net, start, names), rtol=0.005)
+    np.testing.assert_allclose(without, packed_bytes(net, "share(2) | quantize(8)", names), rtol=0.005)
+    assert with_zeros > 0.95 * without
+    # The remedy helps, and is not more than is needed.
+    pays = float(re.search(r"sparsity of ([\d.]+)", line)[1])
+    assert due <= 0.95 * without
+    assert compress.advice(net, recipe.replace("0.3", str(pays))) == []
+    assert compress.advice(net, recipe.replace("0.3", f"{pays - 0.05:.2f}")) != []
+
+
+def test_sparsity_is_judged_in_the_file_that_ships(net):
+    assert compress.advice(net, "prune(0.3)") == []
+    few = "prune(0.02)"
+    assert len(compress.advice(net, few)) == len(compress.advice(net, few, int8=True)) == 1
+    # In several steps only the whole counts.
+    assert compress.advice(net, "prune(0.02) | prune(0.6) | quantize(8)") == []
+
+
+def test_a_codebook_dearer_than_the_weights(net):
+    recipe = "share(bits=5) | quantize(8)"
+    (line,) = compress.advice(net, recipe)
+    assert line.startswith("share(bits=5) saves nothing in 1 layer (tiny)")
+    coded, plain = figures(line)[:2]
+    assert coded == packed_bytes(net, recipe, ["tiny"]) >= packed_bytes(net, "quantize(8)", ["tiny"]) == plain
+    remedy = ast.literal_eval(re.search(r"layers=(\{.*\})", line)[1])
+    assert compress.advice(net, compress.ShareWeights(5, layers=remedy) | compress.Quantize(8)) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ("share(5) | quantize(4)", ["15 values", "32 of share(bits=5)", "quantize(bits=6)", "share(bits=3)"]),
+        ("quantize(8) | share(8)", ["255 values", "256 of share(bits=8)", "take share(bits=7)"]),
+    ],
+)
+def test_a_grid_coarser_than_the_codebook(net, recipe, words):
+    (line,) = compress.advice(net, recipe)
+    assert "3 layers (wide, narrow, tiny)" in line
+    for word in words:
+        assert word in line
+    assert not any("values" in line for line in compress.advice(net, "share(7) | quantize(8)"))
+
+
+def test_batch_norm_that_is_not_folded():
+    network = models.squeezenet((32, 32, 3), 2, width=0.25, norm="squeeze")
+    (line,) = compress.advice(network, "prune(0.8) | quantize(8)")
+    assert line.startswith("quantize(bits=8) would be undone")
+    assert "8 layers" in line
+    assert "fold_batch_norm" in line
+    assert compress.advice(network, "prune(0.8)") == []
+
+
+def test_a_model_with_transforms_is_asked_for_its_kernels_in_use(net):
+    shared = compress.apply(net, "share(4)")
+    assert compress.advice(shared, "quantize(8)") == []
+    assert compress.advice(net, "") == []
