@@ -26,6 +26,9 @@ _LUMA = (0.299, 0.587, 0.114)
 # Columns of an image's row of random numbers.
 _ROW, _COLUMN, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION, _DRAWS = range(7)
 
+# No Python branch hangs on a tensor here; without this each stream costs a second of rewriting these functions.
+_as_written = tf.autograph.experimental.do_not_convert
+
 _pillow_lock = threading.Lock()
 # The pictures of each split that is still in use, at the last size asked for.
 _cached: "weakref.WeakKeyDictionary[Split, tuple[Any, tf.Tensor]]" = weakref.WeakKeyDictionary()
@@ -143,16 +146,18 @@ def batches(
     if not training:
         top, left = preprocess.crop_offset
 
+        @_as_written
         def look(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return picture(index, top, left), labels[index]
 
         stream = tf.data.Dataset.range(len(split)).map(look, num_parallel_calls=tf.data.AUTOTUNE)
-        stream = stream.batch(batch_size).map(lambda pixels, label: (tf.cast(pixels, tf.float32), label))
+        stream = stream.batch(batch_size).map(_as_float)
         return _tuned(stream.repeat(epochs - start_epoch))
 
     augment = augment or Augment()
     images = steps_per_epoch(split, batch_size) * batch_size
 
+    @_as_written
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.cast(seed, tf.int64), epoch * 2])
         # Ties keep their order, so equal draws do no harm.
@@ -162,6 +167,7 @@ def batches(
         draws = tf.random.stateless_uniform([len(split), _DRAWS], key + [0, 1], alg="philox")
         return tf.data.Dataset.from_tensor_slices((tf.cast(indices, tf.int64), tf.gather(draws, indices)))
 
+    @_as_written
     def cut(index: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         top, left = preprocess.crop_offset
         if augment.crop:
@@ -173,6 +179,7 @@ def batches(
             pixels = tf.cond(draws[_FLIP] < 0.5, lambda: tf.reverse(pixels, [1]), lambda: pixels)
         return pixels, draws, labels[index]
 
+    @_as_written
     def change(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return _coloured(pixels, draws, augment), label
 
@@ -180,6 +187,11 @@ def batches(
     stream = tf.data.Dataset.range(start_epoch, epochs).flat_map(order)
     stream = stream.map(cut, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
     return _tuned(stream.map(change, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+@_as_written
+def _as_float(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.cast(pixels, tf.float32), labels
 
 
 def _tuned(stream: tf.data.Dataset) -> tf.data.Dataset:
@@ -235,6 +247,7 @@ def _resized_source(split: Split, preprocess: Preprocess) -> Any:
             picture = open_rgb(path.decode())
         return resized(picture, preprocess)
 
+    @_as_written
     def source(index: tf.Tensor) -> tf.Tensor:
         pixels = tf.numpy_function(look, [paths[index]], tf.uint8, stateful=False)
         pixels.set_shape([preprocess.resize_height, preprocess.resize_width, 3])

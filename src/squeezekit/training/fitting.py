@@ -130,6 +130,7 @@ def fit(
             jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
         )
         trainee.optimizer.build(model.trainable_variables)
+        _build_metrics(trainee, model.output_shape[-1])
         start, curves = _resume(model, trainee.optimizer, path, {**who, "arithmetic": arithmetic})
         if start < settings.epochs:
             total = settings.epochs * steps
@@ -179,6 +180,13 @@ def evaluate(model: keras.Model, split: Split, preprocess: Preprocess) -> float:
         predicted = keras.ops.convert_to_numpy(model.predict_on_batch(pixels)).argmax(axis=1)
         right += int(np.sum(predicted == keras.ops.convert_to_numpy(labels)))
     return right / len(split)
+
+
+def _build_metrics(trainee: keras.Model, classes: int) -> None:
+    """Make the metrics' variables now: made within the first step, they have TensorFlow trace it twice."""
+    probabilities = keras.ops.full((1, classes), 1 / classes)
+    trainee.compute_metrics(None, keras.ops.zeros((1,), "int32"), probabilities)
+    trainee.reset_metrics()
 
 
 def _in_order(split: Split, preprocess: Preprocess) -> Any:

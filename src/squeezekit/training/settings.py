@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from squeezekit.data import Augment
+from squeezekit.training.adamw import FusedAdamW
 
 __all__ = ["FINE_TUNING_RATE", "Optimizer", "Precision", "Settings"]
 
@@ -175,8 +176,8 @@ class Settings:
                 schedule, momentum=0.9, nesterov=True, weight_decay=self.weight_decay, clipnorm=self.clip_norm
             )
         else:
-            optimizer = keras.optimizers.AdamW(
-                schedule, weight_decay=self.weight_decay, clipnorm=self.clip_norm
-            )
+            fused = keras.backend.backend() == "tensorflow"
+            adamw = FusedAdamW if fused else keras.optimizers.AdamW
+            optimizer = adamw(schedule, weight_decay=self.weight_decay, clipnorm=self.clip_norm)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta", "codebook", "_factor"])
         return optimizer
