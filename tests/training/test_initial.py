@@ -174,7 +174,11 @@ def test_train_and_squeeze_start_from_a_file(stripes_folder, published, tmp_path
     assert run["init"]["new"] == ["conv10"]
     assert run["init"]["frozen"] == ["conv1", "fire[2-8]*"]
     # Recipes have their own tests.
-    monkeypatch.setattr(study.Workshop, "compress", lambda _, model, *__: models.fold_batch_norm(model))
+    monkeypatch.setattr(
+        study.Workshop,
+        "compress",
+        lambda _, model, *__: training.Compressed(models.fold_batch_norm(model), {}, model, ()),
+    )
     words = ["squeeze", str(stripes_folder), "-o", str(out), "--epochs", "1", "--no-baseline", *options]
     assert main(words) == 0
     run = json.loads(capsys.readouterr().out)
