@@ -122,12 +122,12 @@ def test_ranges_without_calibration_are_refused(both, tmp_path):
 def test_a_range_of_what_litert_does_not_store_warns(both, tmp_path):
     model = both[0]
     export.litert(model, tmp_path / "float.tflite")
-    image = nets.pictures(1)[0]
-    with pytest.warns(UserWarning, match="nothing of what fire2_three give"):
+    image = nets.pictures(1)[0].astype("float32")
+    with pytest.warns(UserWarning, match="nothing of what conv1 give"):
         # What enters the ReLU that is fused into the convolution.
-        set_ranges((tmp_path / "float.tflite").read_bytes(), model, {"fire2_three": (-1.0, 1.0)}, [image])
+        set_ranges((tmp_path / "float.tflite").read_bytes(), model, {"conv1": (-1.0, 1.0)}, [image])
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         set_ranges((tmp_path / "float.tflite").read_bytes(), model, {"conv1_relu": (0.0, 1.0)}, [image])
 
 
