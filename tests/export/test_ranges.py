@@ -1,10 +1,13 @@
 """Ranges that a network was trained with are those of the file; calibration gives the rest."""
 
+import warnings
+
 import keras
 import pytest
 from keras import layers
 
 from squeezekit import export
+from squeezekit.export.ranges import set_ranges
 
 from . import nets
 
@@ -114,6 +117,18 @@ def test_ranges_that_cannot_be_are_refused(both, tmp_path, ranges, message):
 def test_ranges_without_calibration_are_refused(both, tmp_path):
     with pytest.raises(ValueError, match="calibration images with ranges"):
         export.litert(both[0], tmp_path / "m.tflite", ranges=RANGES)
+
+
+def test_a_range_of_what_litert_does_not_store_warns(both, tmp_path):
+    model = both[0]
+    export.litert(model, tmp_path / "float.tflite")
+    image = nets.pictures(1)[0].astype("float32")
+    with pytest.warns(UserWarning, match="nothing of what conv1 give"):
+        # What enters the ReLU that is fused into the convolution.
+        set_ranges((tmp_path / "float.tflite").read_bytes(), model, {"conv1": (-1.0, 1.0)}, [image])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        set_ranges((tmp_path / "float.tflite").read_bytes(), model, {"conv1_relu": (0.0, 1.0)}, [image])
 
 
 def test_the_same_ranges_give_the_same_bytes(both, tmp_path):
