@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed.stamp
 ARGS =
+# JAX is small; PyTorch brings gigabytes on Linux, so its tests are skipped unless it is asked for.
+EXTRAS ?= train,dev,jax
+# Two test processes: more would fight for memory, each holds a TensorFlow.
+JOBS ?= 2
 
 # TensorFlow's start-up notes would bury the results.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -30,7 +34,7 @@ demo: $(STAMP)  ## the whole job on generated images: train, squeeze, pack, pred
 	@$(BIN)/squeezekit demo
 
 test: lint  ## what CI runs: ruff, mypy, pytest
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(STAMP)  ## ruff (rules, then layout) and mypy
 	@$(BIN)/python -m ruff check --quiet .
@@ -53,5 +57,5 @@ ifeq ($(USABLE),)
 	@$(PYTHON) -m venv --clear $(VENV)
 endif
 	@echo 'Installing squeezekit into $(VENV), once: one to three minutes ...'
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@

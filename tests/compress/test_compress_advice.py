@@ -71,7 +71,7 @@ def test_a_sparsity_that_buys_no_bytes(net, order):
     assert line.startswith("prune(0.3) saves next to nothing beside ")
     names = ("wide", "narrow")
     with_zeros, without, due = figures(line)[0], figures(line)[1], figures(line)[2]
-    start = "prune(0.3, ramp=None) | share(2) | quantize(8)"
+    start = "prune(0.3, schedule='constant') | share(2) | quantize(8)"
     np.testing.assert_allclose(with_zeros, packed_bytes(net, start, names), rtol=0.005)
     np.testing.assert_allclose(without, packed_bytes(net, "share(2) | quantize(8)", names), rtol=0.005)
     assert with_zeros > 0.95 * without

@@ -102,4 +102,5 @@ def check_export(plain, x, outputs, path):
     for image, expected in zip(x, outputs, strict=True):
         network.set_tensor(entry["index"], image[np.newaxis])
         network.invoke()
-        np.testing.assert_allclose(network.get_tensor(result["index"])[0], expected, atol=1e-4)
+        # Float32 sums in another order; layers of random weights pass on large numbers.
+        np.testing.assert_allclose(network.get_tensor(result["index"])[0], expected, atol=1e-3)

@@ -64,7 +64,9 @@ def test_every_figure_is_the_techniques_on_that_layer_alone(net, stripes, whole)
         kind = compress.TECHNIQUES[line["technique"]]
         start = net if kind is compress.Prune else folded
         technique = kind(
-            line["setting"], where=line["layer"], **({"ramp": None} if kind is compress.Prune else {})
+            line["setting"],
+            where=line["layer"],
+            **({"schedule": "constant"} if kind is compress.Prune else {}),
         )
         alone = compress.strip(compress.apply(start, technique))
         expected = training.evaluate(alone, stripes.validation, SEEN)

@@ -88,7 +88,7 @@ def test_validation_is_of_the_student_alone():
 
 def test_a_teacher_joins_techniques_in_compiled_steps():
     teacher = net(1, width=16)
-    student = compress.apply(net(0), "prune(0.5, ramp=None, smallest=0) | share(3) | quantize(8)")
+    student = compress.apply(net(0), "prune(0.5, schedule='constant', smallest=0) | share(3) | quantize(8)")
     before, frozen = student.get_weights(), teacher.get_weights()
     both = Distiller(student, training.Distil(teacher))
     both.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=True)

@@ -77,7 +77,7 @@ def test_a_network_of_ours_gives_everything_to_one_like_it(trained):
 
 def test_a_compressed_or_folded_network_gives_its_weights_too(trained, tmp_path):
     source = models.load(trained)
-    compress.apply(source, "prune(0.5, ramp=None)").save(tmp_path / "hooked.keras")
+    compress.apply(source, "prune(0.5, schedule='constant')").save(tmp_path / "hooked.keras")
     models.fold_batch_norm(source).save(tmp_path / "folded.keras")
     assert training.read_initial(tmp_path / "hooked.keras").norm is models.Norm.SQUEEZE
     initial = training.read_initial(tmp_path / "folded.keras")
@@ -174,7 +174,11 @@ def test_train_and_squeeze_start_from_a_file(stripes_folder, published, tmp_path
     assert run["init"]["new"] == ["conv10"]
     assert run["init"]["frozen"] == ["conv1", "fire[2-8]*"]
     # Recipes have their own tests.
-    monkeypatch.setattr(study.Workshop, "compress", lambda _, model, *__: models.fold_batch_norm(model))
+    monkeypatch.setattr(
+        study.Workshop,
+        "compress",
+        lambda _, model, *__: training.Compressed(models.fold_batch_norm(model), {}, model, ()),
+    )
     words = ["squeeze", str(stripes_folder), "-o", str(out), "--epochs", "1", "--no-baseline", *options]
     assert main(words) == 0
     run = json.loads(capsys.readouterr().out)

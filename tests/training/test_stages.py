@@ -31,8 +31,7 @@ def run(base, stripes, small, folder, precision="float32", recipe=RECIPE, epochs
     settings = training.Settings(
         epochs=epochs, batch_size=16, learning_rate=1e-3, precision=training.Precision(precision)
     )
-    done = training.compress_in_stages(base, compress.parse(recipe), stripes, small, settings, folder=folder)
-    return done.model, done.stages
+    return training.compress_in_stages(base, compress.parse(recipe), stripes, small, settings, folder=folder)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -63,7 +62,8 @@ def test_a_network_that_changes_its_shape_on_the_way_keeps_every_promise(
     base, stripes, small, tmp_path, recipe, conv, wide
 ):
     """Zeros are counted in the network that is left, not in channels that are gone."""
-    squeezed, stages = run(base, stripes, small, tmp_path, recipe=recipe, epochs=1)
+    done = run(base, stripes, small, tmp_path, recipe=recipe, epochs=1)
+    squeezed, stages = done.model, done.stages
     assert stages[-1].recipe == recipe.replace("quantize(8)", "quantize(bits=8)").replace(
         "separable()", "separable(channels=8)"
     )

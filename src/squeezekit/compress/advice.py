@@ -160,8 +160,8 @@ def _broken_codebooks(layers: Sequence[_Layer], recipe: Recipe) -> Iterator[str]
         shared, grid = _last(layer, recipe, Codebook), _last(layer, recipe, Grid)
         if shared and grid and grid[1].axes is not None:
             distinct = np.unique(_transformed(layer.sample(), recipe)).size
-            if distinct > 2 ** shared[1].bits:
-                key = (_name(grid[0]), _name(shared[0]), 2 ** shared[1].bits)
+            if distinct > 2 ** shared[1].settings.bits:
+                key = (_name(grid[0]), _name(shared[0]), 2 ** shared[1].settings.bits)
                 broken.setdefault(key, []).append((distinct, layer.kernel.layer))
     for (grid_name, share_name, entries), found in broken.items():
         distinct, worst = max(found)
@@ -177,7 +177,7 @@ def _coarse_grids(layers: Sequence[_Layer], recipe: Recipe) -> Iterator[str]:
     for layer in layers:
         shared, grid = _last(layer, recipe, Codebook), _last(layer, recipe, Grid)
         if shared and grid and _is_coarse(shared[1], grid[1]):
-            key = (_name(grid[0]), _name(shared[0]), grid[1].bits, shared[1].bits)
+            key = (_name(grid[0]), _name(shared[0]), grid[1].bits, shared[1].settings.bits)
             coarse.setdefault(key, []).append(layer.kernel.layer)
     for (grid_name, share_name, grid_bits, share_bits), names in coarse.items():
         finer = f"quantize(bits={share_bits + 1}) or more, or " if share_bits < 8 else ""
@@ -189,7 +189,7 @@ def _coarse_grids(layers: Sequence[_Layer], recipe: Recipe) -> Iterator[str]:
 
 def _is_coarse(codebook: Codebook, grid: Grid) -> bool:
     """Whether the grid has fewer values than the codebook."""
-    return 2 * grid.levels + 1 < 2**codebook.bits
+    return 2 * grid.levels + 1 < 2**codebook.settings.bits
 
 
 def _idle_sparsity(layers: Sequence[_Layer], recipe: Recipe, int8: bool) -> Iterator[str]:
@@ -231,7 +231,7 @@ def _dear_codebooks(layers: Sequence[_Layer], recipe: Recipe, int8: bool) -> Ite
     shares = []
     for layer in layers:
         shared, grid = _last(layer, recipe, Codebook), _last(layer, recipe, Grid)
-        if not shared or layer.weight.size > _WEIGHTS_A_VALUE * 2 ** shared[1].bits:
+        if not shared or layer.weight.size > _WEIGHTS_A_VALUE * 2 ** shared[1].settings.bits:
             continue
         if grid and _is_coarse(shared[1], grid[1]):
             continue  # that is told already

@@ -220,9 +220,13 @@ class _Choice:
     stage: int
     skip: tuple[str, ...]
 
+    def skips(self, name: str) -> bool:
+        """Whether `skip` names this layer."""
+        return any(fits(name, pattern) for pattern in self.skip)
+
     def leaves_alone(self, name: str) -> bool:
         """Whether a name alone says that this layer is to be passed over, whatever its kind."""
-        if any(fits(name, pattern) for pattern in self.skip):
+        if self.skips(name):
             return True
         patterns = self.technique.patterns
         if patterns and not any(fits(name, pattern) for pattern in patterns):
@@ -249,16 +253,19 @@ def _hooked(name: str, layer: keras.layers.Layer, choice: _Choice) -> keras.laye
 def _chain(name: str, layer: keras.layers.Layer, choice: _Choice) -> list[Transform]:
     """Return copies of the transforms of `layer`, with the technique's if it takes the kernel."""
     chain = chain_copy(layer) if isinstance(layer, KernelHook) else []
-    if choice.leaves_alone(name) or not layer.built:  # one that is never called has no kernel
+    if choice.skips(name) or not layer.built:  # one that is never called has no kernel
         return chain
     if isinstance(layer, KernelHook):
         kind = type(layer)
     elif type(layer) in HOOKED:
-        _refuse_rewritten(name, layer)
         kind = HOOKED[type(layer)]
+        if not choice.leaves_alone(name):
+            _refuse_rewritten(name, layer)
     else:
-        _refuse_kernels(name, layer, layer.weights)
+        if not choice.leaves_alone(name):
+            _refuse_kernels(name, layer, layer.weights)
         return chain
+    # Asked also where `where` says no: filters that go elsewhere may be read here.
     added = choice.bound(Kernel(name, tuple(layer.kernel.shape), kind.axes_of(layer)), choice.stage)
     if added is None:
         return chain
