@@ -174,7 +174,7 @@ def test_blocks_train_save_strip_and_keep_their_promises(make, tmp_path):
     copy = compress.apply(compress.apply(model, "prune(0.6, end=0.7, smallest=0)"), "share(3) | quantize(8)")
     assert [layer.name for layer in copy.layers] == names
     started = kernels(copy)
-    nets.fit(copy, how=nets.GRAPH)
+    nets.fit(copy, how=nets.COMPILED)
     trained, promised = nets.outputs(copy), kernels(copy)
     assert sorted(promised) == sorted(KERNELS[make])
     assert compress.broken_promises(copy) == []

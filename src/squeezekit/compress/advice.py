@@ -105,7 +105,7 @@ def _kernels(model: keras.Model) -> Iterator[_Layer]:
     for name, layer in kernel_layers(model):
         kind = type(layer) if isinstance(layer, KernelHook) else HOOKED[type(layer)]
         weight = layer.effective_kernel() if isinstance(layer, KernelHook) else to_numpy(layer.kernel)
-        yield _Layer(Kernel(name, weight.shape, kind.channel_axes), weight)
+        yield _Layer(Kernel(name, weight.shape, kind.axes_of(layer)), weight)
 
 
 def _transformed(layer: _Layer, recipe: Recipe) -> np.ndarray:

@@ -18,6 +18,7 @@ from tensorflow.lite.python.convert import mlir_quantize
 
 from squeezekit import files
 from squeezekit.compress.base import Inserted
+from squeezekit.compress.blocks import HookedBlock
 from squeezekit.compress.hooks import KernelHook
 from squeezekit.export import metadata
 from squeezekit.export.audit import audit
@@ -105,7 +106,9 @@ def _check_classifier(model: keras.Model) -> tuple[int, int]:
     # A subclassed model has no `inputs`, and a Sequential that was never built raises AttributeError.
     if len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
         raise ValueError("Expected a functional Keras model with one input and one output.")
-    hooked = [layer.name for layer in _layers(model) if isinstance(layer, KernelHook | Inserted)]
+    hooked = [
+        layer.name for layer in _layers(model) if isinstance(layer, KernelHook | HookedBlock | Inserted)
+    ]
     if hooked:
         raise ValueError(
             f"Expected a plain Keras model: strip it first (compress.strip). Received: hooks on {hooked[0]!r}."
