@@ -72,7 +72,9 @@ def _as_text(description: codec.Description, contents: Contents) -> str:
             "x".join(map(str, line.shape)) or "scalar",
             line.dtype,
             line.coder,
-            *_figures(line.bytes, line.elements, line.entropy_bound_bytes, counted=line.coder not in _ELSEWHERE),
+            *_figures(
+                line.bytes, line.elements, line.entropy_bound_bytes, counted=line.coder not in _ELSEWHERE
+            ),
         ]
         for line in description.tensors
     ]

@@ -27,6 +27,8 @@ __all__ = [
 
 # The largest value that `numbers` and `varint` hold; every size in a `.sqz` fits.
 MAX_NUMBER = 2**32 - 1
+# Texts in all, with the zero bytes behind them.
+MAX_TEXT_BYTES = 1 << 22
 # Written in place of the Golomb parameter when every number is zero and nothing follows.
 _ALL_ZERO = 32
 # Values handled at once: temporaries stay within some ten megabytes however long the input.
@@ -327,13 +329,13 @@ class Reader:
 
     def until_zero(self, count: int) -> bytes:
         """Return all bytes up to and with the zero byte number `count`."""
-        end = self._position
-        data = bytes(self._data)
+        data = bytes(self._data[self._position : self._position + MAX_TEXT_BYTES])
+        end = 0
         for _ in range(count):
             end = data.find(0, end) + 1
             if end == 0:
                 raise FormatError("cut short: a text that does not end")
-        return bytes(self.take(end - self._position))
+        return bytes(self.take(end))
 
     def rest(self) -> memoryview:
         """Return all bytes not read yet."""

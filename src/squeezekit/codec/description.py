@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from squeezekit.codec import skeleton, tensors
+from squeezekit.codec import arrays, skeleton, tensors
 from squeezekit.codec.container import Section, Sections, is_sqz, split
 from squeezekit.codec.flatbuffer import TensorSpan, tensor_spans
 from squeezekit.codec.layout import POOLED, SMALL, Layout
@@ -57,7 +57,7 @@ class Description:
 
 
 def describe(data: bytes) -> Description:
-    """Say what a `.sqz` or `.tflite` holds, tensor by tensor.
+    """Say what a `.sqz` (of a network or of arrays) or `.tflite` holds, tensor by tensor.
 
     Args:
         data: the whole file. A `.sqz` is unpacked for it, since the names lie in the `.tflite`.
@@ -76,14 +76,28 @@ def describe(data: bytes) -> Description:
         in_tensors = sum(line.bytes for line in lines)
         sections = {"skeleton": len(data) - in_tensors, "tensors": in_tensors}
         return Description(len(data), lines, sections, {}, {})
-    parts = split(data)
-    layout = layout_of(parts)
-    frame = skeleton_of(parts, layout)
+    parts = split(data, arrays=None)
     sizes = {kind.name.lower(): len(part) for kind, part in parts.parts.items()}
     sizes = {"header": parts.header_bytes, **sizes}
+    if Section.ARRAYS in parts.parts:
+        return Description(len(data), _array_lines(data, parts), sizes, {}, info_of(parts))
+    layout = layout_of(parts)
+    frame = skeleton_of(parts, layout)
     lines = _lines(unpack(data), _coded(parts, layout, frame))
     pieces = skeleton.part_sizes(parts.parts[Section.SKELETON])
     return Description(len(data), lines, sizes, pieces, info_of(parts))
+
+
+def _array_lines(data: bytes, parts: Sections) -> tuple[TensorLine, ...]:
+    values = arrays.decode_tensors(data)
+    lines = []
+    for entry, plan in arrays.plans_of(parts, arrays.read_directory(parts)):
+        array = values[entry.name]
+        if plan is not None:
+            bound = tensors.entropy_bound_bytes(array.astype(entry.dtype).tobytes(), entry.item_bytes)
+            about = (entry.name, entry.shape, entry.dtype.name, plan.label, entry.payload_bytes)
+            lines.append(TensorLine(*about, bound, array.size, array.nbytes))
+    return tuple(lines)
 
 
 def _coded(parts: Sections, layout: Layout, frame: skeleton.Skeleton) -> dict[int, tuple[str, int]]:

@@ -12,7 +12,7 @@ import struct
 
 from squeezekit.errors import FormatError
 
-__all__ = ["IDENTIFIER", "Flat", "TensorSpan", "bias_scales", "is_tflite", "tensor_spans"]
+__all__ = ["IDENTIFIER", "TensorSpan", "bias_scales", "is_tflite", "tensor_spans"]
 
 IDENTIFIER = b"TFL3"
 # TensorType: name and bytes per element. Types below one byte or of variable size count as bytes.
@@ -52,7 +52,7 @@ class TensorSpan:
         return self.start + self.size_bytes
 
 
-class Flat:
+class _Flat:
     """Bounds-checked reads from a flatbuffer."""
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
@@ -126,7 +126,7 @@ def tensor_spans(data: bytes | bytearray | memoryview) -> list[TensorSpan]:
     """
     if not is_tflite(data):
         raise FormatError("not a .tflite file (no TFL3 mark)")
-    flat = Flat(data)
+    flat = _Flat(data)
     model = flat.follow(0)
     if model < 8:  # would lie within the root offset and the mark
         raise FormatError("a flatbuffer without a root")
@@ -144,7 +144,7 @@ def tensor_spans(data: bytes | bytearray | memoryview) -> list[TensorSpan]:
     return spans
 
 
-def _tensor_span(flat: Flat, tensor: int, buffers: list[int]) -> TensorSpan | None:
+def _tensor_span(flat: _Flat, tensor: int, buffers: list[int]) -> TensorSpan | None:
     try:
         number = flat.scalar(tensor, _TENSOR_BUFFER, "<I")
         if number >= len(buffers):
@@ -165,7 +165,7 @@ def _tensor_span(flat: Flat, tensor: int, buffers: list[int]) -> TensorSpan | No
     return TensorSpan(name.decode("utf-8", "replace"), shape, dtype, item_bytes, start, size)
 
 
-def _buffer_span(flat: Flat, buffer: int) -> tuple[int, int]:
+def _buffer_span(flat: _Flat, buffer: int) -> tuple[int, int]:
     """Start and size of a buffer's bytes: inside the flatbuffer, or, in files over 2 GB, behind it."""
     start, size = flat.vector(buffer, _BUFFER_DATA, 1)
     if size:
@@ -190,7 +190,7 @@ def bias_scales(data: bytes | bytearray | memoryview) -> list[tuple[int, int, in
     """
     found: dict[int, tuple[int, int, int, int]] = {}
     try:
-        flat = Flat(data)
+        flat = _Flat(data)
         for subgraph in flat.tables(flat.follow(0), _MODEL_SUBGRAPHS):
             tensors = flat.tables(subgraph, _SUBGRAPH_TENSORS)
             for operator in flat.tables(subgraph, _SUBGRAPH_OPERATORS):
@@ -205,6 +205,6 @@ def bias_scales(data: bytes | bytearray | memoryview) -> list[tuple[int, int, in
     return [found[start] for start in sorted(found)]
 
 
-def _scales(flat: Flat, tensor: int) -> tuple[int, int]:
+def _scales(flat: _Flat, tensor: int) -> tuple[int, int]:
     position = flat.field(tensor, _TENSOR_QUANTIZATION)
     return flat.vector(flat.follow(position), _QUANTIZATION_SCALE, 4) if position else (0, 0)

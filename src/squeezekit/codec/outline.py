@@ -17,18 +17,19 @@ import dataclasses
 import enum
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from squeezekit.codec.schema import ELEMENTS, LINKS, OPTION_TYPES, ROOT, Shape, Table, link_of
+from squeezekit.codec.schema import ELEMENTS, LINKS, OPTION_TYPES, ROOT, Shape, Table
+from squeezekit.codec.vtables import Kind, VTable
 from squeezekit.errors import FormatError
 
-__all__ = ["AGAIN", "FIRST_BYTE", "MAX_RANK", "YOUNGEST", "Layout", "Outline", "Stream", "Walk"]
+__all__ = ["AGAIN", "FIRST_BYTE", "MAX_RANK", "YOUNGEST", "Outline", "Stream", "Walk"]
 
 # The walk begins behind the root offset and the mark.
 FIRST_BYTE = 8
 # Offsets and fields in all. A graph of ten thousand operators has some eighty thousand offsets.
 MAX_LINKS = 1 << 18
-MAX_FIELDS = 1 << 21
+MAX_FIELDS = 1 << 20
 # Deeper among the offsets of its kind none is looked for: it bounds the work, and no builder needs it.
 MAX_RANK = 64
 # Turns below 2; the others are 2 + a link.
@@ -79,59 +80,39 @@ class Outline:
     gaps: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     """What belongs to no object: start and stop, ascending."""
     odd: list[int] = dataclasses.field(default_factory=list)
-    """Words that should lead somewhere but do not."""
+    """Words that should lead somewhere but do not, and one word for each of `astray`."""
+    astray: list[VTable] = dataclasses.field(default_factory=list)
+    """Vtables that lie in front of no table that uses them."""
 
+    def carve(self, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Take spans out of the gaps; returns those that lay within one, ascending."""
+        carved = []
+        gaps, self.gaps = deque(self.gaps), []
+        for start, stop in sorted(spans):
+            while gaps and gaps[0][1] <= start:
+                self.gaps.append(gaps.popleft())
+            if gaps and gaps[0][0] <= start and stop <= gaps[0][1]:
+                first, last = gaps.popleft()
+                if first < start:
+                    self.gaps.append((first, start))
+                if stop < last:
+                    gaps.appendleft((stop, last))
+                carved.append((start, stop))
+        self.gaps += gaps
+        return carved
 
-class Layout:
-    """A vtable."""
-
-    def __init__(self, words: Sequence[int]) -> None:
-        if not words or words[0] < 4:
-            raise FormatError("a table without room for its own vtable's place")
-        self.words = tuple(words)
-        self.table_bytes = words[0]
-        self.size_bytes = 2 + 2 * len(words)
-        self.address: int | None = None
-        """Where it lies; unknown until the table in front of which it lies is reached."""
-        self.waiting: list[int] = []
-        """Tables that use it and were reached before."""
-        used = sorted((offset, field) for field, offset in enumerate(words[1:]) if offset)
-        stops = [*(offset for offset, _ in used), self.table_bytes]
-        if any(stop <= start for start, stop in zip([3, *stops], stops[:-1], strict=False)) or (
-            used and used[-1][0] >= self.table_bytes
-        ):
-            raise FormatError("a table whose fields overlap or lie outside it")
-        self.fields = [
-            (field, offset, stop - offset) for (offset, field), stop in zip(used, stops[1:], strict=True)
-        ]
-        """(field, place, bytes up to the next), by place; field -1 for what lies in front of the first."""
-        if stops[0] > 4:
-            self.fields.insert(0, (-1, 4, stops[0] - 4))
-
-
-class _Kind:
-    """All tables of one kind and one vtable."""
-
-    def __init__(self, table: Table, option_type: int, layout: Layout) -> None:
-        self.starts: list[int] = []
-        self.links: list[tuple[int, int, int]] = []  # field, its place, link
-        self.types: dict[int, int] = {}  # field with a type of options: its place
-        self.parts: list[tuple[tuple[int, ...], int]] = []  # key of a column, place
-        for field, place, size in layout.fields:
-            link = link_of(table, option_type, field) if size >= 4 else None
-            if link is not None:
-                self.links.append((field, place, link))
-                field, place, size = -1, place + 4, size - 4
-            elif table is Table.OPERATOR and field in OPTION_TYPES.values():
-                self.types[field] = place
-                place, size = place + 1, size - 1
-            part = 0
-            while size:
-                width = min(8, 1 << (size.bit_length() - 1))
-                self.parts.append(((table, option_type, field, part, width), place))
-                place, size, part = place + width, size - width, part + 1
-        self.links.sort()
-        self.size = len(self.parts)
+    def settle(self, file: bytearray) -> None:
+        """Write the vtables that lie astray, and where they lie, once the odd words are known."""
+        places: dict[tuple[int, int], VTable] = {}
+        for vtable in self.astray:
+            address = vtable.waiting[0] - struct.unpack_from("<i", file, vtable.waiting[0])[0]
+            for table in vtable.waiting:
+                if not -(1 << 31) <= table - address < 1 << 31:
+                    raise FormatError("an outline with a vtable outside its file")
+                struct.pack_into("<i", file, table, table - address)
+            places.setdefault((address, address + vtable.size_bytes), vtable)
+        for place in self.carve(places):
+            places[place].write(file, place[0])
 
 
 def fold(gap: int) -> int:
@@ -161,12 +142,12 @@ class Walk(abc.ABC):
         """End of the last object."""
         self.last = -1
         """Its start."""
-        self.layouts: list[Layout] = []
+        self.vtables: list[VTable] = []
         self.count = 0
         """Offsets seen so far."""
         self._fields = 0
-        self._latest: dict[tuple[int, int], int] = {}  # link, type of options: position in `layouts`
-        self._kinds: dict[tuple[int, int, int], _Kind] = {}  # table, type of options, position in `layouts`
+        self._latest: dict[tuple[int, int], int] = {}  # link, type of options: position in `vtables`
+        self._kinds: dict[tuple[int, int, int], Kind] = {}  # table, type of options, position in `vtables`
         # The offsets that wait for their object: all together, where some may be done already, and by link.
         self._stack: list[tuple[int, int]] = []
         self.queues: list[deque[int]] = [deque() for _ in LINKS]
@@ -228,7 +209,7 @@ class Walk(abc.ABC):
             link: the offset's link.
             position: where it lies.
             start: when recording: where the object begins.
-            choice: when recording a table: its vtable's position in `layouts`, and whether it lies in front.
+            choice: when recording a table: its vtable's position in `vtables`, and whether it lies in front.
         """
         shape = LINKS[link].shape
         if shape is Shape.TABLE:
@@ -279,64 +260,64 @@ class Walk(abc.ABC):
         return start
 
     def _place_table(self, link: int, option_type: int, start: int, choice: tuple[int, bool]) -> int:
-        index, home = self._choose_layout(link, option_type, start, choice)
-        layout = self.layouts[index]
-        start = self._begin(start, layout.size_bytes if home else 0, layout.table_bytes)
+        index, home = self._choose_vtable(link, option_type, start, choice)
+        vtable = self.vtables[index]
+        start = self._begin(start, vtable.size_bytes if home else 0, vtable.table_bytes)
         if home:
-            self._settle(layout, start - layout.size_bytes)
-        if layout.address is None:
-            layout.waiting.append(start)
+            self._settle(vtable, start - vtable.size_bytes)
+        if vtable.address is None:
+            vtable.waiting.append(start)
         else:
-            self.word(start, start - layout.address)
+            self.word(start, start - vtable.address)
         table = LINKS[link].table
         key = (table, option_type, index)
         kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[key] = _Kind(table, option_type, layout)
+            kind = self._kinds[key] = Kind(table, option_type, vtable)
         kind.starts.append(start)
         self._fields += kind.size
         if self.count + len(kind.links) > MAX_LINKS or self._fields > MAX_FIELDS:
             raise FormatError("an outline of more fields than any network has")
         types = {}
         for field, place in kind.types.items():
-            types[field] = self.file[start + place] = self.number(
-                Stream.OPTION_TYPE, self.peek(start + place, 1)
-            )
+            types[field] = self.number(Stream.OPTION_TYPE, self.peek(start + place, 1))
+            if types[field] > 0xFF:
+                raise FormatError("an outline with options of no possible type")
+            self.file[start + place] = types[field]
         for field, place, target in kind.links:
             self.push(target, start + place)
             if table is Table.OPERATOR and field in OPTION_TYPES:
                 self._options[start + place] = types.get(OPTION_TYPES[field], 0)
         return start
 
-    def _choose_layout(
+    def _choose_vtable(
         self, link: int, option_type: int, start: int, known: tuple[int, bool]
     ) -> tuple[int, bool]:
-        """Position in `layouts`, and whether the vtable lies right in front of its table."""
-        layouts, key = self.layouts, (link, option_type)
+        """Position in `vtables`, and whether the vtable lies right in front of its table."""
+        vtables, key = self.vtables, (link, option_type)
         index, home = known
-        if index == len(layouts):
+        if index == len(vtables):
             choice = 1
         else:
-            choice = 0 if index == self._latest.get(key) else len(layouts) + 1 - index
+            choice = 0 if index == self._latest.get(key) else len(vtables) + 1 - index
         number = self.number(Stream.VTABLE, 2 * choice + home)
         choice, home = number >> 1, bool(number & 1)
         if choice == 1:
-            layouts.append(Layout(self.words(start)))
-            index = len(layouts) - 1
+            vtables.append(VTable(self.words(start)))
+            index = len(vtables) - 1
         else:
-            index = self._latest.get(key, -1) if choice == 0 else len(layouts) + 1 - choice
-        if not 0 <= index < len(layouts) or (home and layouts[index].address is not None):
+            index = self._latest.get(key, -1) if choice == 0 else len(vtables) + 1 - choice
+        if not 0 <= index < len(vtables) or (home and vtables[index].address is not None):
             raise FormatError("an outline with a vtable that does not exist")
         self._latest[key] = index
         return index, home
 
-    def _settle(self, layout: Layout, address: int) -> None:
-        layout.address = address
-        size = layout.size_bytes
-        self.file[address : address + size] = struct.pack(f"<{size // 2}H", size, *layout.words)
-        for table in layout.waiting:
+    def _settle(self, vtable: VTable, address: int) -> None:
+        vtable.address = address
+        vtable.write(self.file, address)
+        for table in vtable.waiting:
             self.word(table, table - address)
-        layout.waiting.clear()
+        vtable.waiting.clear()
 
     def close(self) -> None:
         """Complete the outline."""
@@ -346,7 +327,7 @@ class Walk(abc.ABC):
                 outline.columns.setdefault(key, []).extend([start + place for start in kind.starts])
         for positions in outline.columns.values():
             positions.sort()
-        outline.odd = sorted(self._alive)
-        outline.odd += [table for layout in self.layouts for table in layout.waiting]
+        outline.astray = [vtable for vtable in self.vtables if vtable.waiting]
+        outline.odd = sorted(self._alive) + [vtable.waiting[0] for vtable in outline.astray]
         if self.cursor < len(self.file):
             outline.gaps.append((self.cursor, len(self.file)))

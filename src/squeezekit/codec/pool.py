@@ -43,18 +43,18 @@ def encode(tensors: Sequence[np.ndarray], coders: Sequence[Coder]) -> bytes:
         tensors: int64 arrays, none empty; at least one.
         coders: from `coders_named`, at least one.
     """
-    best = None
+    values = np.concatenate(tensors)
+    counts = [len(part) for part in tensors]
+    sizes = {}
     for magnitude in _MAGNITUDES:
-        shifts = np.array([_shift(values, magnitude) for values in tensors])
-        counts = [len(values) for values in tensors]
-        widths = np.repeat(shifts, counts)
-        values = np.concatenate(tensors)
-        symbols = bits.zigzag(values >> widths)
-        histogram = np.bincount(symbols)
-        size = int(widths.sum()) // 8 + stream_bytes(histogram, coders)
-        if best is None or size < best[0]:
-            best = size, shifts, widths, values, symbols, histogram
-    _, shifts, widths, values, symbols, histogram = best
+        shifts = np.array([_shift(part, magnitude) for part in tensors])
+        symbols = bits.zigzag(values >> np.repeat(shifts, counts))
+        sizes[magnitude] = int(shifts @ counts) // 8 + stream_bytes(np.bincount(symbols), coders)
+    magnitude = min(sizes, key=lambda magnitude: sizes[magnitude])
+    shifts = np.array([_shift(part, magnitude) for part in tensors])
+    widths = np.repeat(shifts, counts)
+    symbols = bits.zigzag(values >> widths)
+    histogram = np.bincount(symbols)
     stream = encode_stream(symbols.astype(np.uint16), histogram, coders)
     writer = bits.BitWriter(int(widths.sum()))
     writer.write(values & ((1 << widths) - 1), widths)

@@ -41,8 +41,10 @@ def multiply(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     # A mantissa rounded up to 2**24 has no bits below: only the exponent grows. A sign makes exponents too large.
     factors = (left >> 23, right >> 23)
     exponent = factors[0] + factors[1] - 127 + (shift - 23) + (mantissa >> 24)
-    normal = [(1 <= number) & (number <= 254) for number in (exponent, *factors)]
-    return np.where(np.logical_and.reduce(normal), (exponent << 23) | (mantissa & 0x7FFFFF), 0).astype(np.uint32)
+    normal = [(number >= 1) & (number <= 254) for number in (exponent, *factors)]
+    return np.where(np.logical_and.reduce(normal), (exponent << 23) | (mantissa & 0x7FFFFF), 0).astype(
+        np.uint32
+    )
 
 
 def _products(file: bytearray, spans: Spans) -> list[tuple[int, int, int, int]]:

@@ -9,6 +9,7 @@ Schema: tensorflow/compiler/mlir/lite/schema/schema.fbs.
 
 import dataclasses
 import enum
+from typing import Any
 
 __all__ = ["LINKS", "OPTION_TYPES", "ROOT", "Link", "Shape", "Table", "link_of"]
 
@@ -58,47 +59,47 @@ class Link:
     field: int
     """For a field of options: 256 times their type, plus the field."""
     shape: Shape
-    table: Table | None = None
-    """For a table: which. For a vector of offsets: to which tables its elements lead."""
+    table: Table = Table.MODEL
+    """For a table: which. For a vector of offsets: to which tables its elements lead. Else without meaning."""
 
 
 def _links() -> tuple[Link, ...]:
-    fields = (
+    fields: tuple[tuple[Any, ...], ...] = (
         (Table.MODEL, 1, Shape.TABLES, Table.OPERATOR_CODE),
         (Table.MODEL, 2, Shape.TABLES, Table.SUBGRAPH),
-        (Table.MODEL, 3, Shape.STRING, None),
+        (Table.MODEL, 3, Shape.STRING),
         (Table.MODEL, 4, Shape.TABLES, Table.BUFFER),
-        (Table.MODEL, 5, Shape.INTEGERS, None),
+        (Table.MODEL, 5, Shape.INTEGERS),
         (Table.MODEL, 6, Shape.TABLES, Table.METADATA),
         (Table.MODEL, 7, Shape.TABLES, Table.SIGNATURE),
-        (Table.OPERATOR_CODE, 1, Shape.STRING, None),
+        (Table.OPERATOR_CODE, 1, Shape.STRING),
         (Table.SUBGRAPH, 0, Shape.TABLES, Table.TENSOR),
-        (Table.SUBGRAPH, 1, Shape.INTEGERS, None),
-        (Table.SUBGRAPH, 2, Shape.INTEGERS, None),
+        (Table.SUBGRAPH, 1, Shape.INTEGERS),
+        (Table.SUBGRAPH, 2, Shape.INTEGERS),
         (Table.SUBGRAPH, 3, Shape.TABLES, Table.OPERATOR),
-        (Table.SUBGRAPH, 4, Shape.STRING, None),
-        (Table.TENSOR, 0, Shape.INTEGERS, None),
-        (Table.TENSOR, 3, Shape.STRING, None),
+        (Table.SUBGRAPH, 4, Shape.STRING),
+        (Table.TENSOR, 0, Shape.INTEGERS),
+        (Table.TENSOR, 3, Shape.STRING),
         (Table.TENSOR, 4, Shape.TABLE, Table.QUANTIZATION),
-        (Table.TENSOR, 7, Shape.INTEGERS, None),
-        (Table.QUANTIZATION, 0, Shape.FLOATS, None),
-        (Table.QUANTIZATION, 1, Shape.FLOATS, None),
-        (Table.QUANTIZATION, 2, Shape.FLOATS, None),
-        (Table.QUANTIZATION, 3, Shape.LONGS, None),
-        (Table.OPERATOR, 1, Shape.INTEGERS, None),
-        (Table.OPERATOR, 2, Shape.INTEGERS, None),
+        (Table.TENSOR, 7, Shape.INTEGERS),
+        (Table.QUANTIZATION, 0, Shape.FLOATS),
+        (Table.QUANTIZATION, 1, Shape.FLOATS),
+        (Table.QUANTIZATION, 2, Shape.FLOATS),
+        (Table.QUANTIZATION, 3, Shape.LONGS),
+        (Table.OPERATOR, 1, Shape.INTEGERS),
+        (Table.OPERATOR, 2, Shape.INTEGERS),
         (Table.OPERATOR, 4, Shape.TABLE, Table.OPTIONS),
-        (Table.OPERATOR, 5, Shape.BYTES, None),
-        (Table.OPERATOR, 8, Shape.INTEGERS, None),
+        (Table.OPERATOR, 5, Shape.BYTES),
+        (Table.OPERATOR, 8, Shape.INTEGERS),
         (Table.OPERATOR, 12, Shape.TABLE, Table.OPTIONS),
-        (Table.BUFFER, 0, Shape.DATA, None),
-        (Table.METADATA, 0, Shape.STRING, None),
+        (Table.BUFFER, 0, Shape.DATA),
+        (Table.METADATA, 0, Shape.STRING),
         (Table.SIGNATURE, 0, Shape.TABLES, Table.TENSOR_MAP),
         (Table.SIGNATURE, 1, Shape.TABLES, Table.TENSOR_MAP),
-        (Table.SIGNATURE, 2, Shape.STRING, None),
-        (Table.TENSOR_MAP, 0, Shape.STRING, None),
-        (Table.OPTIONS, 256 * 17 + 0, Shape.INTEGERS, None),  # reshape: new_shape
-        (Table.OPTIONS, 256 * 30 + 0, Shape.INTEGERS, None),  # squeeze: squeeze_dims
+        (Table.SIGNATURE, 2, Shape.STRING),
+        (Table.TENSOR_MAP, 0, Shape.STRING),
+        (Table.OPTIONS, 256 * 17 + 0, Shape.INTEGERS),  # reshape: new_shape
+        (Table.OPTIONS, 256 * 30 + 0, Shape.INTEGERS),  # squeeze: squeeze_dims
     )
     root = Link(None, 0, Shape.TABLE, Table.MODEL)
     elements = (

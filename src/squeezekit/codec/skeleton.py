@@ -8,7 +8,6 @@ The file without contents is built first, the same on both sides; where contents
 then read from that file itself.
 """
 
-import bisect
 import dataclasses
 from collections.abc import Sequence
 
@@ -18,11 +17,11 @@ from squeezekit.codec import bits, blob, columns, scales
 from squeezekit.codec.coders import Coder
 from squeezekit.codec.flatbuffer import IDENTIFIER, TensorSpan, tensor_spans
 from squeezekit.codec.names import join_digits, split_digits
-from squeezekit.codec.outline import FIRST_BYTE, MAX_LINKS, Outline, Stream
+from squeezekit.codec.outline import FIRST_BYTE, Outline, Stream
 from squeezekit.codec.walks import Tape, play, record
 from squeezekit.errors import FormatError
 
-__all__ = ["Contents", "Parts", "Skeleton", "decode", "encode", "part_sizes", "take_apart"]
+__all__ = ["Contents", "Parts", "Skeleton", "decode", "encode", "part_sizes", "restores", "take_apart"]
 
 # All but the vtables, which repeat from file to file and so lie with the texts, for the dictionary's sake.
 _STREAMS = [stream for stream in Stream if stream is not Stream.LAYOUT]
@@ -67,23 +66,33 @@ class Skeleton:
     """Contents that are not coded as tensors, joined."""
 
 
-def take_apart(tflite: bytes) -> Parts:
+def take_apart(tflite: bytes, *, outlined: bool = True) -> Parts:
     """Find objects and contents of a file.
 
     Args:
         tflite: the whole file, with a TFLite flatbuffer's mark.
+        outlined: False to look for none: then the file is one gap. So is a file of too many objects.
     """
-    outline, tape, texts = record(tflite)
-    numbers = sum(map(len, tape)) + sum(map(len, outline.columns.values()))
-    numbers += sum(count * len(starts) for (_, count), starts in outline.vectors.items())
-    if numbers > MAX_NUMBERS // 2:  # bounds the flags of scales too
+    try:
+        outline, tape, texts = record(tflite if outlined else tflite[:FIRST_BYTE])
+    except FormatError:
+        outlined = False
+    if not (outlined and _is_moderate(outline, tape, texts)):
         outline, tape, texts = Outline(gaps=[(FIRST_BYTE, len(tflite))], odd=[0]), [[] for _ in Stream], []
     blank = bytearray(tflite)
+    outline.settle(blank)
     hidden = outline.gaps + outline.data
     hidden += [(start, start + 4 * count) for start, count in columns.float_spans(outline)]
     for start, stop in hidden:
         blank[start:stop] = bytes(stop - start)
     return Parts(outline, tape, texts, blank, _find_contents(blank, outline))
+
+
+def _is_moderate(outline: Outline, tape: Tape, texts: list[bytes]) -> bool:
+    """Whether a decoder will believe in so many numbers and texts; half its limits leave room for the rest."""
+    numbers = sum(map(len, tape)) + sum(map(len, outline.columns.values()))
+    numbers += sum(count * len(starts) for (_, count), starts in outline.vectors.items())
+    return numbers <= MAX_NUMBERS // 2 and sum(map(len, texts)) + len(texts) <= bits.MAX_TEXT_BYTES
 
 
 def _find_contents(blank: bytearray, outline: Outline) -> tuple[Contents, ...]:
@@ -97,18 +106,8 @@ def _find_contents(blank: bytearray, outline: Outline) -> tuple[Contents, ...]:
         owners.setdefault((span.start, span.stop), span)
     found = {(start, stop): Contents(start, stop - start, 1) for start, stop in outline.data}
     # Behind the flatbuffer, as in files over 2 GB.
-    gaps, outline.gaps = outline.gaps, []
-    outside = sorted(set(owners) - set(found))
-    for gap, gap_stop in gaps:
-        first = bisect.bisect_left(outside, (gap, 0))
-        while first < len(outside) and outside[first][0] < gap_stop:
-            start, stop = outside[first]
-            first += 1
-            if gap <= start and stop <= gap_stop:
-                found[start, stop] = Contents(start, stop - start, 1)
-                outline.gaps.append((gap, start))
-                gap = stop
-        outline.gaps.append((gap, gap_stop))
+    for start, stop in outline.carve(set(owners) - set(found)):
+        found[start, stop] = Contents(start, stop - start, 1)
     for place, owner in owners.items():
         if place in found:
             found[place] = Contents(owner.start, owner.size_bytes, owner.item_bytes, owner)
@@ -149,6 +148,18 @@ def encode(tflite: bytes, parts: Parts, small: bytes, coders: Sequence[Coder]) -
     return section + payload
 
 
+def restores(section: bytes, tflite: bytes, parts: Parts) -> bool:
+    """Tell whether `decode` makes of a section all of the file but its contents."""
+    expected = bytearray(tflite)
+    for contents in parts.contents:
+        expected[contents.start : contents.start + contents.size_bytes] = bytes(contents.size_bytes)
+    try:
+        decoded = decode(section, len(tflite))
+    except FormatError:
+        return False
+    return decoded.file == expected and decoded.contents == parts.contents
+
+
 def decode(section: bytes | memoryview, file_bytes: int) -> Skeleton:
     """Undo `encode`.
 
@@ -177,6 +188,7 @@ def decode(section: bytes | memoryview, file_bytes: int) -> Skeleton:
     data = np.frombuffer(file, np.uint8)
     columns.fill_columns(data, outline, numbers)
     _fill(file, [(start, start + 4) for start in outline.odd] + outline.blocks, rest)
+    outline.settle(file)
     contents = _find_contents(file, outline)
     scales.fill_scales(file, columns.float_spans(outline), numbers, reader.rest())
     numbers.finish()
@@ -186,7 +198,8 @@ def decode(section: bytes | memoryview, file_bytes: int) -> Skeleton:
 
 def part_sizes(section: bytes | memoryview) -> dict[str, int]:
     """Bytes of the three parts of a skeleton section; they add up to the section."""
-    reader, sizes = bits.Reader(section), {}
+    reader = bits.Reader(section)
+    sizes: dict[str, int] = {}
     for name in ("numbers", "texts"):
         before = len(section) - sum(sizes.values())
         reader.varint()

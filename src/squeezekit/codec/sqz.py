@@ -26,7 +26,17 @@ from squeezekit.codec.layout import (
 )
 from squeezekit.errors import FormatError
 
-__all__ = ["Progress", "info_of", "layout_of", "pack", "plans_of", "read_info", "skeleton_of", "unpack"]
+__all__ = [
+    "Progress",
+    "info_of",
+    "layout_of",
+    "pack",
+    "plans_of",
+    "read_info",
+    "skeleton_of",
+    "unpack",
+    "write_info",
+]
 
 Progress = Callable[[int, int], None]
 
@@ -69,12 +79,34 @@ def pack(
         squeezekit.errors.FormatError: not a .tflite file (no TFL3 mark)
     """
     coders = coders_named(coder)
-    info_section = _write_info(info)
+    info_section = write_info(info)
     if len(tflite) > MAX_FILE_BYTES:
         raise FormatError(f"a .tflite of {len(tflite):,} bytes; at most {MAX_FILE_BYTES:,} can be packed")
     tensor_spans(tflite)  # refuses what is no .tflite
-    parts = skeleton.take_apart(bytes(tflite))
-    small, pooled, payloads, sizes = [], [], [], []
+    tflite = bytes(tflite)
+    sections = _sections(tflite, skeleton.take_apart(tflite), coders, progress)
+    if sections is None:
+        # No such file is known; but a wrong one must never leave here.
+        sections = _sections(tflite, skeleton.take_apart(tflite, outlined=False), coders, progress)
+    if sections is None:
+        raise AssertionError("A skeleton that does not come back: please report this file.")
+    sqz = join([*info_section, *sections])
+    if progress is not None:
+        progress(len(tflite), len(tflite))
+    if coders and not within_ratio(len(tflite), len(sqz)):
+        # Only a large network of constants gets here; no decoder would believe so small a file.
+        return pack(tflite, info=info, coder="none")
+    return sqz
+
+
+def _sections(
+    tflite: bytes, parts: skeleton.Parts, coders: Sequence[Coder], progress: Progress | None
+) -> list[tuple[Section, list[bytes]]] | None:
+    """All sections but the info; None if the skeleton would not come back as it is."""
+    small: list[memoryview] = []
+    pooled: list[memoryview] = []
+    payloads: list[bytes] = []
+    sizes: list[int] = []
     for contents in parts.contents:
         stop = contents.start + contents.size_bytes
         data = memoryview(tflite)[contents.start : stop]
@@ -91,20 +123,14 @@ def pack(
     if pooled:
         pool_payload = pool.encode([np.frombuffer(data, "<i4").astype(np.int64) for data in pooled], coders)
     layout = Layout(len(tflite), zlib.crc32(tflite), len(pool_payload), tuple(sizes))
-    sqz = join(
-        [
-            *info_section,
-            (Section.LAYOUT, [write_layout(layout)]),
-            (Section.SKELETON, [skeleton.encode(bytes(tflite), parts, b"".join(small), coders)]),
-            (Section.TENSORS, [pool_payload, *payloads]),
-        ]
-    )
-    if progress is not None:
-        progress(len(tflite), len(tflite))
-    if coders and not within_ratio(len(tflite), len(sqz)):
-        # Only a large network of constants gets here; no decoder would believe so small a file.
-        return pack(tflite, info=info, coder="none")
-    return sqz
+    frame = skeleton.encode(tflite, parts, b"".join(small), coders)
+    if not skeleton.restores(frame, tflite, parts):
+        return None
+    return [
+        (Section.LAYOUT, [write_layout(layout)]),
+        (Section.SKELETON, [frame]),
+        (Section.TENSORS, [pool_payload, *payloads]),
+    ]
 
 
 def _choose(data: memoryview, contents: skeleton.Contents, coders: Sequence[Coder]) -> bytes | int:
@@ -120,7 +146,12 @@ def _choose(data: memoryview, contents: skeleton.Contents, coders: Sequence[Code
     return payload
 
 
-def _write_info(info: Mapping[str, Any] | None) -> list[tuple[Section, list[bytes]]]:
+def write_info(info: Mapping[str, Any] | None) -> list[tuple[Section, list[bytes]]]:
+    """Build the info section; none when there is no info.
+
+    Raises:
+        ValueError: `info` is not a JSON object.
+    """
     if info is None:
         return []
     try:
@@ -137,12 +168,12 @@ def _write_info(info: Mapping[str, Any] | None) -> list[tuple[Section, list[byte
 
 
 def read_info(sqz: bytes) -> dict[str, Any]:
-    """Return the info object that `pack` was given; empty when none.
+    """Return the info object that `pack` or `encode_tensors` was given; empty when none.
 
     Raises:
         FormatError: not a `.sqz`, or damaged.
     """
-    return info_of(split(sqz))
+    return info_of(split(sqz, arrays=None))
 
 
 def info_of(sections: Sections) -> dict[str, Any]:
@@ -229,7 +260,7 @@ def unpack(sqz: bytes, *, progress: Progress | None = None) -> bytes:
             batch, waiting = [], 0
             if progress is not None:
                 progress(contents.start + contents.size_bytes, layout.file_bytes)
-    if zlib.crc32(file) != layout.crc32:
+    if zlib.crc32(frame.file) != layout.crc32:
         raise FormatError("damaged: the unpacked file's checksum does not match")
     if progress is not None:
         progress(layout.file_bytes, layout.file_bytes)

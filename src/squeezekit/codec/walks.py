@@ -10,12 +10,12 @@ from squeezekit.codec.outline import (
     MAX_LINKS,
     MAX_RANK,
     YOUNGEST,
-    Layout,
     Outline,
     Stream,
     Walk,
 )
 from squeezekit.codec.schema import LINKS, Shape
+from squeezekit.codec.vtables import VTable
 from squeezekit.errors import FormatError
 
 __all__ = ["Tape", "play", "record"]
@@ -32,7 +32,7 @@ class _Recorder(Walk):
         self.texts: list[bytes] = []
         # Where the offsets that wait lead to: target, age (the youngest first), link, position.
         self._targets: list[tuple[int, int, int, int]] = []
-        self._known: dict[int, int] = {}  # address of a vtable: its position in `layouts`
+        self._known: dict[int, int] = {}  # address of a vtable: its position in `vtables`
         super().__init__(file)
 
     def number(self, stream: Stream, value: int) -> int:
@@ -105,22 +105,22 @@ class _Recorder(Walk):
             if shape is Shape.STRING and self.file.find(0, start + 4) != stop:
                 raise FormatError("not a plain string")
             return 0, False
-        address, layout = self._vtable(start)
-        if start + layout.table_bytes > len(self.file) or self.count + len(layout.words) > MAX_LINKS:
+        address, vtable = self._vtable(start)
+        if start + vtable.table_bytes > len(self.file) or self.count + len(vtable.words) > MAX_LINKS:
             raise FormatError("leads outside")
-        index = self._known.setdefault(address, len(self.layouts))
-        home = address + layout.size_bytes == start and address >= self.cursor
+        index = self._known.setdefault(address, len(self.vtables))
+        home = address + vtable.size_bytes == start and address >= self.cursor
         return index, home
 
-    def _vtable(self, start: int) -> tuple[int, Layout]:
+    def _vtable(self, start: int) -> tuple[int, VTable]:
         address = start - struct.unpack_from("<i", self.file, start)[0]
         known = self._known.get(address)
-        if known is not None and known < len(self.layouts):
-            return address, self.layouts[known]
+        if known is not None and known < len(self.vtables):
+            return address, self.vtables[known]
         size = self.peek(address, 2) if address >= 0 else 0
         if size < 4 or size % 2:
             raise FormatError("no vtable")
-        return address, Layout(struct.unpack_from(f"<{size // 2 - 1}H", self.file, address + 2))
+        return address, VTable(struct.unpack_from(f"<{size // 2 - 1}H", self.file, address + 2))
 
 
 class _Player(Walk):
@@ -138,8 +138,8 @@ class _Player(Walk):
         return next(self._texts)
 
     def words(self, start: int) -> Sequence[int]:
-        layout = self._numbers[Stream.LAYOUT]
-        words = [next(layout) for _ in range(min(next(layout), 1 << 15))]
+        vtable = self._numbers[Stream.LAYOUT]
+        words = [next(vtable) for _ in range(min(next(vtable), 1 << 15))]
         if any(word > 0xFFFF for word in words):
             raise FormatError("an outline with an impossible vtable")
         return words
@@ -153,7 +153,7 @@ class _Player(Walk):
             if turn == YOUNGEST:
                 link = self.youngest()[0]
                 self.place(link, self.take(link, 0))
-            elif turn == AGAIN:
+            elif turn == AGAIN and self.last > 0:
                 self.again(self._chosen(next(turns))[1])
             else:
                 self.place(*self._chosen(turn))
@@ -163,7 +163,7 @@ class _Player(Walk):
 
     def _chosen(self, turn: int) -> tuple[int, int]:
         link = turn - 2
-        if not 0 <= link < len(LINKS) or self.last < 0 and link:
+        if not 0 <= link < len(LINKS):
             raise FormatError("an outline with an object that nothing leads to")
         return link, self.take(link, next(self._numbers[Stream.RANK]))
 
@@ -199,6 +199,6 @@ def play(size_bytes: int, tape: Tape, texts: Iterable[bytes]) -> tuple[Outline, 
     try:
         walk = _Player(size_bytes, tape, texts)
         walk.run()
-    except (StopIteration, RuntimeError) as error:
+    except StopIteration as error:
         raise FormatError("an outline cut short") from error
     return walk.outline, walk.file
