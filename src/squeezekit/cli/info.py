@@ -24,11 +24,14 @@ def command(model: Path, as_json: bool) -> None:
     """Say what is in a .sqz or .tflite, tensor by tensor.
 
     The bound is the zero-order entropy: what a coder that knows only how often each value occurs in a
-    tensor could reach at best.
+    tensor could reach at best; codebooks and code tables come on top.
     """
     data = model.read_bytes()
     try:
-        contents, description = read_contents(data), codec.describe(data)
+        description = codec.describe(data)
+        # A file of arrays has no network, and nothing that belongs to one.
+        network = "arrays" not in description.sections
+        contents = read_contents(data) if network else Contents(b"", (), None, description.info)
     except FormatError as error:
         raise FormatError(f"{model}: {error}") from error
     if as_json:
@@ -83,7 +86,7 @@ def _as_text(description: codec.Description, contents: Contents) -> str:
         sums = (sum(line.bytes for line in own), sum(line.elements for line in own))
         bound = sum(line.entropy_bound_bytes for line in own)
         rows.append(["in all", "", "", "", *_figures(*sums, bound, counted=True)])
-    header = ["tensor", "shape", "type", "coder", "bytes", "bits each", "bound", "over"]
+    header = ["tensor", "shape", "type", "coder", "bytes", "bits/weight", "bound", "over"]
     parts = [table(header, rows, right=[4, 5, 6, 7])]
     sizes = [*description.sections.items(), ("in all", description.bytes)]
     if len(contents.tflite) != description.bytes:
@@ -91,7 +94,9 @@ def _as_text(description: codec.Description, contents: Contents) -> str:
     lines = [[name, f"{size:,}"] for name, size in sizes]
     if description.skeleton:
         place = next(number for number, (name, _) in enumerate(lines) if name == "skeleton") + 1
-        lines[place:place] = [[f"  {name}", f"  {size:,}"] for name, size in description.skeleton.items()]
+        lines[place:place] = [
+            [f"skeleton: {name}", f"({size:,})"] for name, size in description.skeleton.items()
+        ]
     parts.append(table(["section", "bytes"], lines, right=[1]))
     facts = [["labels", ", ".join(contents.labels) or "none in the file"]]
     if contents.preprocess:
