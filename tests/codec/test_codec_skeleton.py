@@ -383,3 +383,19 @@ def test_random_skeletons_never_crash(section, size):
     assume(section)
     with contextlib.suppress(FormatError):
         skeleton.decode(section, size)
+
+
+def test_tables_listed_again_and_again_are_refused():
+    file = bytearray(golden_model())
+    flat = flatbuffer._Flat(bytes(file))
+    subgraphs, _ = flat.vector(flat.follow(0), 2, 4)
+    subgraph = flat.follow(subgraphs)
+    # A list of subgraphs as long as the file allows, which are all the same.
+    count = 2000
+    start = len(file)
+    file += struct.pack("<I", count)
+    file += b"".join(struct.pack("<i", subgraph - (start + 4 + 4 * index)) for index in range(count))
+    slot = flat.field(flat.follow(0), 2)
+    struct.pack_into("<I", file, slot, start - slot)
+    with pytest.raises(FormatError, match="again and again"):
+        flatbuffer.tensor_spans(bytes(file))

@@ -29,6 +29,8 @@ _OPERATOR_INPUTS = 1
 _TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME, _TENSOR_QUANTIZATION = range(5)
 _QUANTIZATION_SCALE = 2
 _BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = range(3)
+_READERS = {layout: struct.Struct(layout) for layout in ("<i", "<I", "<H", "<b", "<Q")}
+_MAX_TABLES = 1 << 20
 _MAX_RANK = 16
 _MAX_NAME_BYTES = 1 << 16
 
@@ -57,14 +59,15 @@ class _Flat:
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         self.data = memoryview(data)
+        self.size = len(data)
         # In a file where nothing is listed twice, no more tables than this can be listed.
-        self._tables_left = len(data) // 4
+        self._tables_left = min(len(data) // 4, _MAX_TABLES)
 
     def number(self, position: int, layout: str) -> int:
-        size = struct.calcsize(layout)
-        if position < 0 or position + size > len(self.data):
+        reader = _READERS[layout]
+        if position < 0 or position + reader.size > self.size:
             raise FormatError("a flatbuffer that points outside its file")
-        return struct.unpack_from(layout, self.data, position)[0]
+        return reader.unpack_from(self.data, position)[0]
 
     def follow(self, position: int) -> int:
         """Where the offset stored at `position` points."""

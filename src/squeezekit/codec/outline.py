@@ -192,9 +192,12 @@ class Walk(abc.ABC):
         queue = self.queues[link]
         if rank >= min(len(queue), MAX_RANK):
             raise FormatError("an outline with an object that nothing leads to")
-        index = rank // 2 if rank % 2 else len(queue) - 1 - rank // 2
-        position = queue[index]
-        del queue[index]
+        if rank:
+            index = rank // 2 if rank % 2 else len(queue) - 1 - rank // 2
+            position = queue[index]
+            del queue[index]
+        else:
+            position = queue.pop()
         self._alive.remove(position)
         return position
 
