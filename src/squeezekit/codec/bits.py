@@ -12,18 +12,7 @@ import numpy as np
 
 from squeezekit.errors import FormatError
 
-__all__ = [
-    "BitWriter",
-    "Numbers",
-    "Reader",
-    "numbers",
-    "read_bits",
-    "read_varints",
-    "unzigzag",
-    "varint",
-    "varints",
-    "zigzag",
-]
+__all__ = ["BitWriter", "Reader", "numbers", "read_bits", "unzigzag", "varint", "zigzag"]
 
 # The largest value that `numbers` and `varint` hold; every size in a `.sqz` fits.
 MAX_NUMBER = 2**32 - 1
@@ -172,77 +161,6 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def varints(values: np.ndarray) -> bytes:
-    """Many integers as `varint` writes one, up to 64 bits and ten bytes each.
-
-    Args:
-        values: uint64 array, shape (n,).
-
-    Example:
-        >>> varints(np.array([5, 300], np.uint64)).hex()
-        '05ac02'
-    """
-    values = values.astype(np.uint64)
-    columns = []  # byte k of every value that has one
-    rest, used = values, np.ones(len(values), bool)
-    while used.any():
-        columns.append((rest & np.uint64(0x7F), used))
-        rest = rest >> np.uint64(7)
-        used = rest > 0
-    if not columns:
-        return b""
-    grid = np.stack([column for column, _ in columns], axis=1).astype(np.uint8)
-    flags = np.stack([flag for _, flag in columns], axis=1)
-    grid[:, :-1] |= flags[:, 1:].astype(np.uint8) << 7
-    return grid[flags].tobytes()
-
-
-def read_varints(data: bytes | memoryview, limit: int) -> np.ndarray:
-    """Undo `varints`: uint64, as many as there are.
-
-    Raises:
-        FormatError: more than `limit` numbers, a number of more than 64 bits, or cut short.
-    """
-    stream = np.frombuffer(data, np.uint8)
-    if np.count_nonzero(stream < 0x80) > limit:
-        raise FormatError(f"a list of more than {limit:,} numbers")
-    ends = np.flatnonzero(stream < 0x80)
-    if len(stream) and (len(ends) == 0 or ends[-1] != len(stream) - 1):
-        raise FormatError("a list of numbers that is cut short")
-    starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
-    sizes = ends - starts + 1
-    longest = int(sizes.max(initial=0))
-    if longest > 10 or (longest == 10 and (stream[ends[sizes == 10]] > 1).any()):
-        raise FormatError("a number of more than 64 bits")
-    values = (stream[starts] & 0x7F).astype(np.uint64)
-    for place in range(1, longest):
-        some = np.flatnonzero(sizes > place)
-        part = (stream[starts[some] + place] & 0x7F).astype(np.uint64)
-        values[some] |= part << np.uint64(7 * place)
-    return values
-
-
-class Numbers:
-    """Hands out a long list of numbers in pieces."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self._values = values
-        self._position = 0
-
-    def take(self, count: int, *, limit: int | None = None) -> np.ndarray:
-        """Return the next `count` numbers, uint64, none above `limit`."""
-        part = self._values[self._position : self._position + count]
-        if len(part) != count or (limit is not None and count and int(part.max()) > limit):
-            raise FormatError("a list with too few numbers, or one too large")
-        self._position += count
-        return part
-
-    def finish(self) -> None:
-        """Refuse numbers that nothing has taken."""
-        if self._position != len(self._values):
-            raise FormatError("a list with numbers left over")
-
-
 class Reader:
     """Reads a byte string from front to back; anything that does not fit is a `FormatError`.
 
@@ -269,6 +187,10 @@ class Reader:
         part = self._data[self._position : end]
         self._position = end
         return part
+
+    def peek(self, size: int) -> memoryview:
+        """Return the next bytes, at most `size`, without moving on."""
+        return self._data[self._position : self._position + size]
 
     def byte(self) -> int:
         """Return the next byte."""
@@ -318,14 +240,6 @@ class Reader:
             raise FormatError("a number of more than 32 bits")
         self.take((start + int(suffix_widths.sum()) + 7) // 8)
         return values
-
-    def varints(self, count: int) -> list[int]:
-        """Return `count` values stored by `varints`."""
-        left = np.frombuffer(self._data[self._position :], np.uint8)[: 10 * count]
-        ends = np.flatnonzero(left < 0x80)
-        if len(ends) < count:
-            raise FormatError("a list of numbers that is cut short")
-        return read_varints(self.take(int(ends[count - 1]) + 1 if count else 0), count).tolist()
 
     def until_zero(self, count: int) -> bytes:
         """Return all bytes up to and with the zero byte number `count`."""

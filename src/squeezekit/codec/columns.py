@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from squeezekit.codec import bits
+from squeezekit.codec import wide
 from squeezekit.codec.outline import Outline
 from squeezekit.codec.schema import LINKS, Shape
 
@@ -53,7 +53,7 @@ def read_columns(file: np.ndarray, outline: Outline) -> Iterator[np.ndarray]:
             yield _zigzag(rows.T.ravel())
 
 
-def fill_columns(file: np.ndarray, outline: Outline, numbers: bits.Numbers) -> None:
+def fill_columns(file: np.ndarray, outline: Outline, numbers: wide.Numbers) -> None:
     """Undo `read_columns`.
 
     Args:

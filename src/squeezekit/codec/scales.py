@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from squeezekit.codec import bits, tensors
+from squeezekit.codec import tensors, wide
 from squeezekit.codec.coders import Coder
 from squeezekit.codec.flatbuffer import bias_scales
 
@@ -90,7 +90,7 @@ def write_scales(
     return [int(not equal) for equal in exact], payload
 
 
-def fill_scales(file: bytearray, spans: Spans, numbers: bits.Numbers, payload: memoryview) -> None:
+def fill_scales(file: bytearray, spans: Spans, numbers: wide.Numbers, payload: memoryview) -> None:
     """Put the scales into a file that lacks them, and contents of tensors.
 
     Raises:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from squeezekit.codec import bits, blob, columns, scales
+from squeezekit.codec import bits, blob, columns, scales, wide
 from squeezekit.codec.coders import Coder
 from squeezekit.codec.flatbuffer import IDENTIFIER, TensorSpan, tensor_spans
 from squeezekit.codec.names import join_digits, split_digits
@@ -129,12 +129,12 @@ def encode(tflite: bytes, parts: Parts, small: bytes, coders: Sequence[Coder]) -
     lists = [[len(numbers) for numbers in tape] + [len(parts.texts)], *(tape[stream] for stream in _STREAMS)]
     arrays = [np.array(numbers, np.uint64) for numbers in lists]
     arrays += [*columns.read_columns(file, outline), np.array(flags, np.uint64)]
-    numbers = bits.varints(np.concatenate(arrays))
+    numbers = wide.varints(np.concatenate(arrays))
     template, digits = split_digits(b"".join(text + b"\0" for text in parts.texts))
     spans = [(start, start + 4) for start in outline.odd] + outline.blocks + outline.gaps
     rest = b"".join(
         [
-            bits.varints(np.array(tape[Stream.LAYOUT], np.uint64)),
+            wide.varints(np.array(tape[Stream.LAYOUT], np.uint64)),
             template,
             digits,
             *(tflite[start:stop] for start, stop in spans),
@@ -174,7 +174,7 @@ def decode(section: bytes | memoryview, file_bytes: int) -> Skeleton:
         raise FormatError("a skeleton of a file that is too short to be one")
     reader = bits.Reader(section)
     size = reader.varint(10 * MAX_NUMBERS)
-    numbers = bits.Numbers(bits.read_varints(blob.expand(reader.take(reader.varint()), size), MAX_NUMBERS))
+    numbers = wide.Numbers(wide.read_varints(blob.expand(reader.take(reader.varint()), size), MAX_NUMBERS))
     # Beyond the file's own bytes at most the vtables and digits of its texts.
     size = reader.varint(3 * file_bytes)
     rest = bits.Reader(blob.expand(reader.take(reader.varint()), size))
@@ -182,7 +182,7 @@ def decode(section: bytes | memoryview, file_bytes: int) -> Skeleton:
     tape: Tape = [[] for _ in Stream]
     for stream in _STREAMS:
         tape[stream] = numbers.take(counts[stream]).tolist()
-    tape[Stream.LAYOUT] = rest.varints(counts[Stream.LAYOUT])
+    tape[Stream.LAYOUT] = wide.read_some(rest, counts[Stream.LAYOUT])
     outline, file = play(file_bytes, tape, _read_texts(rest, counts[-1]))
     file[4:8] = IDENTIFIER
     data = np.frombuffer(file, np.uint8)
