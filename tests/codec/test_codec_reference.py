@@ -1,14 +1,21 @@
 """A slow decoder in plain Python, written from docs/format.md alone; it must agree with the real one."""
 
-import lzma
+import math
+import re
 import zlib
 
 import numpy as np
 import pytest
 from make_golden import GOLDEN
+from reference_skeleton import PAGE, Source, blob, skeleton, unzigzag
 from synthetic_tflite import Tensor, golden_model, tflite
 
 from squeezekit import codec
+
+TYPES = {
+    int(code): name
+    for code, name in re.findall(r"(\d+) (\w+)[, )]", PAGE.split("byte: type (")[1].split("·")[0])
+}
 
 
 class Bits:
@@ -21,27 +28,7 @@ class Bits:
         return int(self.text[self.at - width : self.at] or "0", 2)
 
 
-class Source:
-    def __init__(self, data):
-        self.data, self.at = bytes(data), 0
-
-    def take(self, size):
-        self.at += size
-        assert self.at <= len(self.data)
-        return self.data[self.at - size : self.at]
-
-    def rest(self):
-        return self.take(len(self.data) - self.at)
-
-    def varint(self):
-        value = shift = 0
-        while True:
-            (byte,) = self.take(1)
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
+class Reader(Source):
     def numbers(self, count):
         if not count:
             return []
@@ -57,10 +44,6 @@ class Source:
         return values
 
 
-def unzigzag(value):
-    return value // 2 if value % 2 == 0 else -(value + 1) // 2
-
-
 def running(values, start, plus=0):
     out = []
     for value in values:
@@ -70,7 +53,7 @@ def running(values, start, plus=0):
 
 
 def stream(data, count, alphabet):
-    source = Source(data)
+    source = Reader(data)
     (coder,) = source.take(1)
     if coder == 0:
         bits = Bits(source.rest())
@@ -138,20 +121,8 @@ def payload(source, count, item):
     return [next(rest) if flag else common for flag in flags[:count]]
 
 
-def blob(data, size):
-    method, body = data[0], data[1:]
-    if method == 0:
-        return body
-    if method == 1:
-        return zlib.decompress(body)
-    rest, lc = divmod(body[0], 9)
-    pb, lp = divmod(rest, 5)
-    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": 1 << 20, "lc": lc, "lp": lp, "pb": pb}]
-    return lzma.decompress(body[1:], lzma.FORMAT_RAW, filters=filters)
-
-
 def unpack(sqz):
-    source = Source(sqz)
+    source = Reader(sqz)
     assert source.take(5) == b"\x89SQZ\x01"
     (count,) = source.take(1)
     entries = [
@@ -162,18 +133,58 @@ def unpack(sqz):
     assert all(zlib.crc32(parts[kind]).to_bytes(4, "little") == crc for kind, _, crc in entries)
     assert source.rest() == zlib.crc32(sqz[:-4]).to_bytes(4, "little")
 
-    layout, tensors = Source(parts[2]), Source(parts[4])
+    if 5 in parts:
+        return arrays(parts)
+    layout, tensors = Reader(parts[2]), Reader(parts[4])
     size, crc, count = layout.varint(), layout.take(4), layout.varint()
-    rows = list(zip(*(layout.numbers(count) for _ in range(4)), strict=True))
-    skeleton = Source(blob(parts[3], size - sum(elements << log for _, elements, log, _ in rows)))
-    out = b""
-    for gap, elements, log, bytes_ in rows:
-        values = payload(Source(tensors.take(bytes_)), elements, 1 << log)
-        out += skeleton.take(gap) + b"".join(value.to_bytes(1 << log, "little") for value in values)
-    out += skeleton.rest()
-    assert len(out) == size
-    assert zlib.crc32(out).to_bytes(4, "little") == crc
-    return out
+    pool_bytes, *sizes = layout.numbers(count + 1)
+    file, contents, small = skeleton(parts[3], size, lambda data, n: payload(Reader(data), n, 4) if n else [])
+    pooled = [place for place, bytes_ in zip(contents, sizes, strict=True) if bytes_ == 1 and place[2] == 4]
+    values = pool(Reader(tensors.take(pool_bytes)), [length // 4 for _, length, _ in pooled])
+    for (start, length, item), bytes_ in zip(contents, sizes, strict=True):
+        if bytes_ == 0:
+            file[start : start + length] = small.take(length)
+        elif bytes_ == 1:
+            file[start : start + length] = little(next(values), 4)
+        else:
+            elements = payload(Reader(tensors.take(bytes_)), length // item, item)
+            file[start : start + length] = little(elements, item)
+    assert not small.rest()
+    assert not tensors.rest()
+    assert zlib.crc32(file).to_bytes(4, "little") == crc
+    return bytes(file)
+
+
+def little(values, item):
+    return b"".join((value % 256**item).to_bytes(item, "little") for value in values)
+
+
+def pool(source, counts):
+    if not counts:
+        return
+    alphabet, widths = source.varint(), source.numbers(len(counts))
+    upper = iter(stream(source.take(source.varint()), sum(counts), alphabet))
+    low = Bits(source.rest())
+    for count, width in zip(counts, widths, strict=True):
+        yield [(unzigzag(next(upper)) << width) + low.take(width) for _ in range(count)]
+
+
+def arrays(parts):
+    section, tensors = Reader(parts[5]), Reader(parts[4])
+    size = section.varint()
+    directory, found = Reader(blob(section.rest(), size)), {}
+    for _ in range(directory.varint()):
+        name = directory.take(directory.varint()).decode()
+        code, rank = directory.take(2)
+        shape = [directory.varint() for _ in range(rank)]
+        data, dtype = tensors.take(directory.varint()), np.dtype(TYPES[code]).newbyteorder("<")
+        halves = 2 if dtype.kind == "c" else 1
+        item, count = dtype.itemsize // halves, math.prod(shape) * halves
+        values = payload(Reader(data), count, item) if count else []
+        found[name] = np.frombuffer(little(values, item), dtype).reshape(shape)
+    assert not directory.rest()
+    assert not tensors.rest()
+    return found
 
 
 def test_the_page_describes_the_golden_file():
@@ -193,3 +204,26 @@ def test_the_page_describes_lanes_and_masks(sparsity):
     ]
     file = tflite(tensors, b"appended")
     assert unpack(codec.pack(file)) == file
+
+
+@pytest.mark.parametrize("name", ["float_tflite", "int8_tflite"])
+def test_the_page_describes_real_models(name, request):
+    model = request.getfixturevalue(name)
+    assert unpack(codec.pack(model)) == model
+
+
+def test_the_page_describes_arrays():
+    generator = np.random.default_rng(0)
+    given = {
+        "": np.zeros((0, 3), np.float16),
+        "kernel": np.round(generator.normal(0, 3, (8, 3, 3, 4))).astype(np.float32),
+        "naïve/bias": generator.normal(0, 3, 50),
+        "pairs": (generator.normal(0, 3, 20) + 1j).astype(np.complex64),
+        "flags": generator.random(70) < 0.2,
+        "step": np.int64(-7).reshape(()),
+    }
+    found = unpack(codec.encode_tensors(given))
+    assert list(found) == list(given)
+    for name, array in given.items():
+        assert found[name].dtype == array.dtype
+        assert np.array_equal(found[name], array)

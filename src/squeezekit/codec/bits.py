@@ -16,6 +16,8 @@ __all__ = ["BitWriter", "Reader", "numbers", "read_bits", "unzigzag", "varint", 
 
 # The largest value that `numbers` and `varint` hold; every size in a `.sqz` fits.
 MAX_NUMBER = 2**32 - 1
+# Texts in all, with the zero bytes behind them.
+MAX_TEXT_BYTES = 1 << 22
 # Written in place of the Golomb parameter when every number is zero and nothing follows.
 _ALL_ZERO = 32
 # Values handled at once: temporaries stay within some ten megabytes however long the input.
@@ -172,6 +174,11 @@ class Reader:
         self._data = memoryview(data)
         self._position = 0
 
+    @property
+    def left(self) -> int:
+        """Bytes not read yet."""
+        return len(self._data) - self._position
+
     def take(self, size: int) -> memoryview:
         """Return the next `size` bytes, not copied."""
         end = self._position + size
@@ -180,6 +187,10 @@ class Reader:
         part = self._data[self._position : end]
         self._position = end
         return part
+
+    def peek(self, size: int) -> memoryview:
+        """Return the next bytes, at most `size`, without moving on."""
+        return self._data[self._position : self._position + size]
 
     def byte(self) -> int:
         """Return the next byte."""
@@ -229,6 +240,16 @@ class Reader:
             raise FormatError("a number of more than 32 bits")
         self.take((start + int(suffix_widths.sum()) + 7) // 8)
         return values
+
+    def until_zero(self, count: int) -> bytes:
+        """Return all bytes up to and with the zero byte number `count`."""
+        data = bytes(self._data[self._position : self._position + MAX_TEXT_BYTES])
+        end = 0
+        for _ in range(count):
+            end = data.find(0, end) + 1
+            if end == 0:
+                raise FormatError("cut short: a text that does not end")
+        return bytes(self.take(end))
 
     def rest(self) -> memoryview:
         """Return all bytes not read yet."""
