@@ -12,7 +12,7 @@ import numpy as np
 
 from squeezekit.errors import FormatError
 
-__all__ = ["BitWriter", "Reader", "numbers", "read_bits", "unzigzag", "varint", "zigzag"]
+__all__ = ["BitWriter", "Reader", "numbers", "numbers_bits", "read_bits", "unzigzag", "varint", "zigzag"]
 
 # The largest value that `numbers` and `varint` hold; every size in a `.sqz` fits.
 MAX_NUMBER = 2**32 - 1
@@ -147,6 +147,12 @@ def numbers(values: np.ndarray) -> bytes:
     writer.write(ones, suffix_widths - k + 1)
     writer.write(shifted - (ones << suffix_widths), suffix_widths)
     return bytes([k]) + writer.to_bytes()
+
+
+def numbers_bits(values: np.ndarray) -> np.ndarray:
+    """Size of `numbers` for each row of `values` (..., n), with its first byte, to within a byte or so."""
+    sizes = [(2 * _bit_lengths(values + (1 << k)) - 1 - k).sum(axis=-1) for k in range(6)]
+    return 8 + np.min(sizes, axis=0)
 
 
 def varint(value: int) -> bytes:

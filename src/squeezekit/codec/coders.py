@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from squeezekit.codec import bits, huffman
+from squeezekit.codec import bits, frequencies, huffman, rans
 from squeezekit.errors import FormatError
 
 __all__ = [
@@ -125,10 +125,74 @@ class Huffman(Coder):
         return huffman.decode([huffman.read(job.payload, job.count, job.alphabet) for job in jobs])
 
 
-_PLAIN, _HUFFMAN = Plain(), Huffman()
-_BY_TAG: Mapping[int, Coder] = MappingProxyType({coder.tag: coder for coder in (_PLAIN, _HUFFMAN)})
+class Rans(Coder):
+    """Static rANS: fractions of bits, a table of a few dozen bytes; see `squeezekit.codec.rans`."""
 
-CODERS: Mapping[str, tuple[Coder, ...]] = MappingProxyType({"huffman": (_PLAIN, _HUFFMAN), "none": ()})
+    tag = 2
+    name = "rans"
+
+    def size_bytes(self, histogram: np.ndarray) -> int:
+        """See `Coder`."""
+        counts = histogram[histogram > 0]
+        entropy_bytes = int((counts * np.log2(counts.sum() / counts)).sum() / 8)
+        if entropy_bytes + len(counts) // 8 >= _PLAIN.size_bytes(histogram) or len(counts) > frequencies.MAX_SYMBOLS:
+            return 2 * int(counts.sum()) + 8  # as good as random: not worth looking for a table
+        table, counts = self._table(histogram)
+        if len(table.symbols) == 1:
+            return len(table.data)
+        code_bytes = frequencies.cost_bits(counts, table.frequencies, table.precision) / 8
+        return len(table.data) + rans.size_bytes(int(counts.sum()), code_bytes)
+
+    @staticmethod
+    def _table(histogram: np.ndarray) -> tuple[frequencies.Table, np.ndarray]:
+        table = frequencies.choose(histogram)
+        return table, histogram[table.symbols]
+
+    def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
+        """See `Coder`."""
+        table, counts = self._table(histogram)
+        if len(table.symbols) == 1:
+            return table.data
+        code_bytes = frequencies.cost_bits(counts, table.frequencies, table.precision) / 8
+        frequency = np.zeros(len(histogram), np.int64)
+        frequency[table.symbols] = table.frequencies
+        start = np.cumsum(frequency) - frequency
+        lanes = rans.lane_count(len(symbols), code_bytes)
+        return table.data + rans.encode([symbols], frequency, start, table.precision, lanes)
+
+    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+        """See `Coder`."""
+        outputs: list[np.ndarray] = []
+        coded, lanes, tables = [], [], []
+        for number, job in enumerate(jobs):
+            reader = bits.Reader(job.payload)
+            table = frequencies.read(reader, job.alphabet)
+            if len(table.symbols) == 1:
+                reader.finish()
+                dtype = np.uint8 if job.alphabet <= 256 else np.uint16
+                outputs.append(np.full(job.count, table.symbols[0], dtype))
+                continue
+            outputs.append(np.zeros(0, np.uint8))
+            coded.append(number)
+            lanes.append(rans.read(reader, job.count))
+            tables.append(rans.Tables.of(table.symbols, table.frequencies, table.precision))
+        decoder = rans.Decoder(lanes, tables)
+        counts = [jobs[number].count for number in coded]
+        decoded = decoder.phase(range(len(coded)), counts, [None] * len(coded))
+        decoder.finish()
+        for number, symbols in zip(coded, decoded, strict=True):
+            outputs[number] = symbols
+        return outputs
+
+
+_PLAIN, _HUFFMAN, _RANS = Plain(), Huffman(), Rans()
+_BY_TAG: Mapping[int, Coder] = MappingProxyType({coder.tag: coder for coder in (_PLAIN, _HUFFMAN, _RANS)})
+
+DEFAULT_CODER = "rans"
+
+CODERS: Mapping[str, tuple[Coder, ...]] = MappingProxyType(
+    {"huffman": (_PLAIN, _HUFFMAN), "rans": (_PLAIN, _RANS), "none": ()}
+)
 """What a user may ask for, and the coders each choice allows; none at all stores every byte as it is."""
 
 

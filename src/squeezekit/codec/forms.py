@@ -34,6 +34,8 @@ __all__ = [
 RAW, CONSTANT, PLANES, PALETTE = range(4)
 # A codebook entry costs two to three bytes: far beyond this many values, byte planes are as good and faster.
 MAX_PALETTE = 4096
+# Where values repeat so often a codebook is smaller than byte planes, and those need not be weighed.
+_MANY_REPEATS = 16
 _CHUNK = 1 << 20
 
 
@@ -79,9 +81,10 @@ def candidates(
     if (elements == elements[0]).all():
         yield Candidate(1 + elements.itemsize, lambda: bytes([CONSTANT]) + elements[:1].tobytes())
         return
-    yield _planes(elements, coders)
     if palette is not None:
         yield _palette(palette, coders)
+    if palette is None or len(elements) < _MANY_REPEATS * len(palette.keys):
+        yield _planes(elements, coders)
 
 
 def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> Plan:

@@ -118,13 +118,14 @@ def _knots(used: int, spacing: int) -> np.ndarray:
 
 
 def _interpolate(at_knots: np.ndarray, used: int, spacing: int) -> np.ndarray:
-    position = np.arange(used)
-    left = np.minimum(position // spacing, max(len(at_knots) - 2, 0))
-    right = np.minimum(left + 1, len(at_knots) - 1)
+    """Levels between those at the knots, (..., knots) to (..., used)."""
+    if spacing == 1:
+        return at_knots
     knots = _knots(used, spacing)
-    width = np.maximum(knots[right] - knots[left], 1)
-    rise = at_knots[right] - at_knots[left]
-    return at_knots[left] + rise * (position - knots[left]) // width
+    position = np.arange(used)
+    left = np.minimum(position // spacing, len(knots) - 2)
+    rise = at_knots[..., left + 1] - at_knots[..., left]
+    return at_knots[..., left] + rise * (position - knots[left]) // (knots[left + 1] - knots[left])
 
 
 def cost_bits(counts: np.ndarray, frequency: np.ndarray, precision: int) -> float:
@@ -145,54 +146,58 @@ def choose(histogram: np.ndarray) -> Table:
 def _choose(data: bytes) -> Table:
     histogram = np.frombuffer(data, np.int64)
     symbols = np.flatnonzero(histogram)
+    if len(symbols) > MAX_SYMBOLS:
+        raise ValueError(f"Expected at most {MAX_SYMBOLS} different symbols. Received: {len(symbols)}.")
     lists = [symbols]
-    if symbols[-1] - symbols[0] + 1 > len(symbols):
+    between = np.arange(symbols[0], symbols[-1] + 1)
+    if len(symbols) < len(between) <= MAX_SYMBOLS:
         # Symbols that do not occur between those that do: often cheaper to allow than to list.
-        lists.append(np.arange(symbols[0], symbols[-1] + 1))
-    best, best_size = None, math.inf
+        lists.append(between)
+    choices = []
     for used in lists:
-        if len(used) > MAX_SYMBOLS:
-            continue
         head = bits.varint(len(used)) + bits.numbers(np.diff(used, prepend=-1) - 1)
         if len(used) == 1:
             return Table(used, np.zeros(1, np.int64), PRECISIONS[0], head)
-        counts = histogram[used]
-        precision = next(p for p in PRECISIONS if (1 << p) >= min(16 * len(used), 1 << PRECISIONS[-1]))
-        for levels, body in _level_candidates(counts):
-            frequency = frequencies(weights(levels), precision)
-            size = len(head) + len(body) + cost_bits(counts, frequency, precision) / 8
-            if size < best_size:
-                best, best_size = (used, levels, head, body, counts), size
-    if best is None:
-        raise ValueError(f"Expected at most {MAX_SYMBOLS} different symbols. Received: {len(symbols)}.")
-    used, levels, head, body, counts = best
+        exact = _exact_levels(histogram[used])
+        best = math.inf
+        for spacing in _SPACINGS:
+            if spacing > 1 and len(_knots(len(used), spacing)) < 3:
+                break
+            choice = _coarsest(histogram[used], exact, spacing, used, head)
+            choices.append(choice)
+            if choice[0] > best + 4:
+                break  # the wider, the worse from here on
+            best = min(best, choice[0])
+    _, levels, used, head, body = min(choices, key=lambda choice: choice[0])
     # The shortest table, in the decoder's cache, that costs next to nothing more than the longest.
     fitting = [p for p in PRECISIONS if 1 << p >= len(used)]
-    costs = {p: cost_bits(counts, frequencies(weights(levels), p), p) for p in fitting}
+    costs = {p: cost_bits(histogram[used], frequencies(weights(levels), p), p) for p in fitting}
     precision = next(p for p in fitting if costs[p] <= 1.0005 * min(costs.values()) + 4)
     first = bytes([PRECISIONS.index(precision) | body[0] << 2])
     return Table(used, levels, precision, head + first + body[1:])
 
 
-def _level_candidates(counts: np.ndarray) -> "list[tuple[np.ndarray, bytes]]":
-    """Levels as a decoder will see them and the bytes for them, at each step and spacing that may pay."""
-    used = len(counts)
+def _exact_levels(counts: np.ndarray) -> np.ndarray:
     # A symbol that does not occur still needs a level; half a count is what one may expect of it.
     exact = OCTAVE * np.log2(np.maximum(counts, 0.5))
-    exact = np.maximum(exact - (exact.max() - MAX_LEVEL), 0) if exact.max() - exact.min() > MAX_LEVEL else exact
-    exact -= exact.min()
-    out = []
-    for spacing_code, spacing in enumerate(_SPACINGS):
-        knots = _knots(used, spacing)
-        if spacing > 1 and len(knots) < 3:
-            break
-        smooth = _smoothed(exact, counts, knots, spacing)
-        for step_code, step in enumerate(_STEPS):
-            coarse = np.rint(smooth / step).astype(np.int64)
-            levels = _interpolate(coarse * step, used, spacing)
-            steps = bits.zigzag(np.diff(coarse, prepend=0))
-            out.append((levels, bytes([step_code | spacing_code << 2]) + bits.numbers(steps)))
-    return out
+    return np.maximum(exact - exact.min() - max(0, np.ptp(exact) - MAX_LEVEL), 0)
+
+
+def _coarsest(
+    counts: np.ndarray, exact: np.ndarray, spacing: int, used: np.ndarray, head: bytes
+) -> tuple[float, np.ndarray, np.ndarray, bytes, bytes]:
+    """Of the steps, the one that pays most at this spacing: total bytes, levels, and what was given and written."""
+    smooth = _smoothed(exact, counts, _knots(len(used), spacing), spacing)
+    coarse = np.rint(smooth / np.array(_STEPS)[:, None]).astype(np.int64)  # (steps, knots)
+    levels = _interpolate(coarse * np.array(_STEPS)[:, None], len(used), spacing)
+    precision = next((p for p in PRECISIONS if 1 << p >= 16 * len(used)), PRECISIONS[-1])
+    log_frequency = np.log2(frequencies(weights(levels), precision))
+    differences = bits.zigzag(np.diff(coarse, prepend=0, axis=-1))
+    totals = bits.numbers_bits(differences) - (counts * log_frequency).sum(axis=-1)
+    best = int(totals.argmin())
+    total_bytes = len(head) + (float(totals[best]) + precision * int(counts.sum())) / 8
+    code = bytes([best | _SPACINGS.index(spacing) << 2])
+    return total_bytes, levels[best], used, head, code + bits.numbers(differences[best])
 
 
 def _smoothed(exact: np.ndarray, counts: np.ndarray, knots: np.ndarray, spacing: int) -> np.ndarray:

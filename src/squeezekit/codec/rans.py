@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from squeezekit.codec import bits
+from squeezekit.codec.frequencies import decoding_table
 from squeezekit.errors import FormatError
 
 __all__ = ["MAX_LANES", "Decoder", "Lanes", "Tables", "encode", "lane_count", "read", "size_bytes"]
@@ -28,8 +29,8 @@ __all__ = ["MAX_LANES", "Decoder", "Lanes", "Tables", "encode", "lane_count", "r
 MAX_LANES = 4096
 # Bytes of code per lane: at some two bytes a lane, lanes cost about 0.2 %.
 _LANE_BYTES = 1024
-# No more steps than this where that costs at most four times as much.
-_STEPS = 4096
+# No more steps than this where it takes two lanes, or at most twice as many as the bytes call for.
+_STEPS = 2048
 _WORD_BITS = 16
 # Lanes decoded together, and slots gathered before symbols are looked up.
 _GROUP_LANES = 4096
@@ -38,8 +39,9 @@ _BLOCK = 1 << 16
 
 def lane_count(symbols: int, code_bytes: float) -> int:
     """Choose how many lanes to deal symbols out to."""
-    lanes = max(code_bytes / _LANE_BYTES, min(symbols / _STEPS, 4 * code_bytes / _LANE_BYTES))
-    return int(max(1, min(lanes, symbols, MAX_LANES)))
+    lanes = code_bytes / _LANE_BYTES
+    lanes = max(lanes, min(symbols / _STEPS, max(2, 2 * lanes)))
+    return int(max(1, min(lanes + 0.75, symbols, MAX_LANES)))
 
 
 def size_bytes(symbols: int, code_bytes: float) -> int:
@@ -182,6 +184,11 @@ class Tables:
     symbols: np.ndarray
     """uint8 or uint16, as long."""
     precision: int
+
+    @classmethod
+    def of(cls, symbols: np.ndarray, frequency: np.ndarray, precision: int) -> "Tables":
+        """Build the tables of some symbols (used,) with frequencies (..., used)."""
+        return cls(*decoding_table(symbols, frequency), precision)
 
 
 class Decoder:
@@ -352,7 +359,8 @@ class _Run:
             shift, mask = shift[0], mask[0]
         entry, share, word, take = (np.empty(lanes, np.uint32) for _ in range(4))
         index = np.empty(lanes, np.int64)
-        low, four, sixteen, top = np.uint32(0xFFFF), np.uint32(4), np.uint32(16), np.uint32(31)
+        low, four, sixteen, lowest = np.uint32(0xFFFF), np.uint32(4), np.uint32(16), np.uint32(1 << _WORD_BITS)
+        below = np.empty(lanes, bool)
         words, entries = self._look_up.words, self._look_up.entries
         for row in range(rows):
             np.bitwise_and(state, mask, out=entry)
@@ -364,10 +372,8 @@ class _Run:
             np.multiply(state, share, out=state)
             np.right_shift(entry, sixteen, out=entry)
             np.add(state, entry, out=state)
-            # 1 where the state is below 2**16. States are below 2**32, so half of each tells it in 32 bits.
-            np.right_shift(state, sixteen, out=take)
-            np.subtract(take, np.uint32(1), out=take)
-            np.right_shift(take, top, out=take)
+            np.less(state, lowest, out=below)
+            np.copyto(take, below)
             if checked:
                 np.multiply(take, position < end, out=take)
             np.copyto(index, position)
