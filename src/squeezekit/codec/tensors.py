@@ -8,6 +8,7 @@ Song Han, Huizi Mao, William J. Dally, "Deep Compression", ICLR 2016, section 4,
 weights; masks need no filler zeros and come closer to the entropy of the pattern.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -113,8 +114,24 @@ def _sparse_grouped(
     return Candidate(len(head) + 3 + stream_bytes(counts, coders) + inner.size_bytes, write)
 
 
+@functools.cache
+def _mask_order(group: int) -> np.ndarray:
+    """All masks of `group` flags, by the number of ones and then by value: neighbours occur about as often."""
+    masks = np.arange(1 << group, dtype=np.uint16)
+    ones = np.unpackbits(masks.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1).sum(axis=1)
+    return masks[np.argsort(ones, kind="stable")]
+
+
 def _to_masks(flags: np.ndarray, group: int, stride: int) -> np.ndarray:
-    """Masks of `group` flags that lie `stride` apart, the first flag the highest bit; uint8 or uint16."""
+    """Masks of `group` flags that lie `stride` apart, each as its place in `_mask_order`; uint16."""
+    order = _mask_order(group)
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order), dtype=np.uint16)
+    return places[_pack(flags, group, stride)]
+
+
+def _pack(flags: np.ndarray, group: int, stride: int) -> np.ndarray:
+    """Masks as integers, the first flag the highest bit."""
     if (group, stride) == (8, 1):
         return np.packbits(flags)
     # (blocks, group, stride) -> (blocks, stride, group)
@@ -125,7 +142,8 @@ def _to_masks(flags: np.ndarray, group: int, stride: int) -> np.ndarray:
     return masks
 
 
-def _from_masks(masks: np.ndarray, group: int, stride: int, count: int) -> np.ndarray:
+def _from_masks(places: np.ndarray, group: int, stride: int, count: int) -> np.ndarray:
+    masks = _mask_order(group)[places]
     if (group, stride) == (8, 1):
         flags = np.unpackbits(masks.astype(np.uint8, copy=False)).view(bool)
         if flags[count:].any():
