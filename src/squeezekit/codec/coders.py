@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from squeezekit.codec import bits, frequencies, huffman, rans
+from squeezekit.codec import bits, contexts, fitting, frequencies, huffman, rans
 from squeezekit.errors import FormatError
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Plain",
     "coders_named",
     "decode_jobs",
+    "encode_on_grid",
     "encode_stream",
     "parse_stream",
     "stream_bytes",
@@ -46,6 +47,8 @@ class Coder(abc.ABC):
     tag: int
     """First byte of every stream of this coder; part of the file format."""
     name: str
+    needs_grid = False
+    """Whether it codes only streams whose symbols lie in a grid."""
 
     @abc.abstractmethod
     def size_bytes(self, histogram: np.ndarray) -> int:
@@ -185,13 +188,41 @@ class Rans(Coder):
         return outputs
 
 
-_PLAIN, _HUFFMAN, _RANS = Plain(), Huffman(), Rans()
-_BY_TAG: Mapping[int, Coder] = MappingProxyType({coder.tag: coder for coder in (_PLAIN, _HUFFMAN, _RANS)})
+class Contexts(Coder):
+    """rANS with a table chosen for each symbol by its surroundings; see `squeezekit.codec.contexts`."""
 
-DEFAULT_CODER = "rans"
+    tag = 3
+    name = "contexts"
+    needs_grid = True
+
+    def size_bytes(self, histogram: np.ndarray) -> int:
+        """See `Coder`; a histogram alone does not tell."""
+        raise NotImplementedError
+
+    def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
+        """See `Coder`; `encode_on_grid` is what to use."""
+        raise NotImplementedError
+
+    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+        """See `Coder`."""
+        return contexts.decode([contexts.read(job.payload, job.count, job.alphabet) for job in jobs])
+
+
+_PLAIN, _HUFFMAN, _RANS, _CONTEXTS = Plain(), Huffman(), Rans(), Contexts()
+_BY_TAG: Mapping[int, Coder] = MappingProxyType(
+    {coder.tag: coder for coder in (_PLAIN, _HUFFMAN, _RANS, _CONTEXTS)}
+)
+
+DEFAULT_CODER = "auto"
 
 CODERS: Mapping[str, tuple[Coder, ...]] = MappingProxyType(
-    {"huffman": (_PLAIN, _HUFFMAN), "rans": (_PLAIN, _RANS), "none": ()}
+    {
+        "auto": (_PLAIN, _HUFFMAN, _RANS, _CONTEXTS),
+        "huffman": (_PLAIN, _HUFFMAN),
+        "rans": (_PLAIN, _RANS),
+        "small": (_PLAIN, _RANS, _CONTEXTS),
+        "none": (),
+    }
 )
 """What a user may ask for, and the coders each choice allows; none at all stores every byte as it is."""
 
@@ -213,13 +244,29 @@ def coders_named(name: str) -> tuple[Coder, ...]:
 
 def stream_bytes(histogram: np.ndarray, coders: Sequence[Coder]) -> int:
     """Return the size of the smallest stream for symbols of this histogram, to within a few bytes."""
-    return 1 + min(coder.size_bytes(histogram) for coder in coders)
+    return 1 + min(coder.size_bytes(histogram) for coder in coders if not coder.needs_grid)
 
 
 def encode_stream(symbols: np.ndarray, histogram: np.ndarray, coders: Sequence[Coder]) -> bytes:
     """Code symbols with the coder that needs fewest bytes; the first byte names it."""
-    coder = min(coders, key=lambda coder: coder.size_bytes(histogram))
+    free = [coder for coder in coders if not coder.needs_grid]
+    coder = min(free, key=lambda coder: coder.size_bytes(histogram))
     return bytes([coder.tag]) + coder.encode(symbols, histogram)
+
+
+def encode_on_grid(
+    symbols: np.ndarray, histogram: np.ndarray, coders: Sequence[Coder], shape: Sequence[int]
+) -> bytes | None:
+    """Code symbols that lie in a tensor of this shape by their surroundings.
+
+    Returns:
+        The stream; None where no such coder is allowed or none suits.
+    """
+    grid = fitting.grid_of(tuple(shape), len(symbols))
+    if grid is None or not fitting.suits(histogram) or not any(coder.needs_grid for coder in coders):
+        return None
+    stream = fitting.encode(symbols, histogram, grid)
+    return None if stream is None else bytes([Contexts.tag]) + stream
 
 
 def parse_stream(data: memoryview, count: int, alphabet: int) -> Job:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from squeezekit.codec import blob, tensors
-from squeezekit.codec.coders import coders_named
+from squeezekit.codec.coders import DEFAULT_CODER, coders_named
 from squeezekit.codec.container import Section, Sections, join, split
 from squeezekit.codec.flatbuffer import tensor_spans
 from squeezekit.codec.layout import (
@@ -39,7 +39,7 @@ def pack(
     tflite: bytes,
     *,
     info: Mapping[str, Any] | None = None,
-    coder: str = "huffman",
+    coder: str = DEFAULT_CODER,
     progress: Progress | None = None,
 ) -> bytes:
     """Pack a `.tflite` losslessly.
