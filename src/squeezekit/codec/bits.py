@@ -18,6 +18,8 @@ __all__ = ["BitWriter", "Reader", "numbers", "numbers_bits", "read_bits", "unzig
 MAX_NUMBER = 2**32 - 1
 # Written in place of the Golomb parameter when every number is zero and nothing follows.
 _ALL_ZERO = 32
+# Lists no longer than this are read without NumPy.
+_FEW = 160
 # Values handled at once: temporaries stay within some ten megabytes however long the input.
 _CHUNK = 1 << 20
 
@@ -219,13 +221,17 @@ class Reader:
         k = self.byte()
         if k == _ALL_ZERO:
             return np.zeros(count, np.int64)
+        if count <= _FEW:
+            return self._few_numbers(k, count)
         left = np.frombuffer(self._data[self._position :], np.uint8)
         # A prefix has at most 33 bits and a suffix at most 32, so no more than this can belong to the list.
         bits = np.unpackbits(left[: (count * 33 + 7) // 8])
         ones = np.flatnonzero(bits)[:count]
         if k > _ALL_ZERO or len(ones) < count:
             raise FormatError("a damaged list of numbers")
-        suffix_widths = np.diff(ones, prepend=-1) - 1 + k
+        suffix_widths = ones + (k - 1)
+        suffix_widths[1:] -= ones[:-1]
+        suffix_widths[0] += 1
         if suffix_widths.max() > 32:
             raise FormatError("a number of more than 32 bits")
         start = int(ones[-1]) + 1
@@ -235,6 +241,30 @@ class Reader:
             raise FormatError("a number of more than 32 bits")
         self.take((start + int(suffix_widths.sum()) + 7) // 8)
         return values
+
+    def _few_numbers(self, k: int, count: int) -> np.ndarray:
+        """Do the same number by number: so few are done before NumPy has begun."""
+        left = bytes(self._data[self._position : self._position + (count * 65 + 7) // 8])
+        text = bin(int.from_bytes(b"\1" + left, "big"))[3:]
+        zeros, at = [], 0
+        for _ in range(count):
+            one = text.find("1", at)
+            # A number of 32 bits has at most as many zeros before it and k bits more than that behind.
+            if k > _ALL_ZERO or one < 0 or one - at + k > 32:
+                raise FormatError("a damaged list of numbers")
+            zeros.append(one - at)
+            at = one + 1
+        if at + sum(zeros) + k * count > len(text):
+            raise FormatError("cut short inside a list of numbers")
+        values = []
+        for zero in zeros:
+            width = zero + k
+            values.append(int("1" + text[at : at + width], 2) - (1 << k))
+            at += width
+        if max(values) > MAX_NUMBER:
+            raise FormatError("a number of more than 32 bits")
+        self.take((at + 7) // 8)
+        return np.array(values, np.int64)
 
     def rest(self) -> memoryview:
         """Return all bytes not read yet."""

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from squeezekit.codec import bits, contexts, fitting, frequencies, huffman, rans
+from squeezekit.codec import bits, contexts, fitting, frequencies, huffman, lockstep, rans
 from squeezekit.errors import FormatError
 
 __all__ = [
@@ -47,6 +47,8 @@ class Coder(abc.ABC):
     tag: int
     """First byte of every stream of this coder; part of the file format."""
     name: str
+    decode_with: str
+    """Streams of coders that say the same here are decoded together, by any of those coders."""
     needs_grid = False
     """Whether it codes only streams whose symbols lie in a grid."""
 
@@ -67,11 +69,15 @@ class Coder(abc.ABC):
         """
 
 
+# Steps that a static stream is decoded by at a time.
+_STATIC_STEPS = 128
+
+
 class Plain(Coder):
     """Every symbol in equally many bits: for mantissas and whatever else is as good as random."""
 
     tag = 0
-    name = "plain"
+    name = decode_with = "plain"
 
     @staticmethod
     def _width(alphabet: int) -> int:
@@ -113,7 +119,7 @@ class Huffman(Coder):
     """Canonical Huffman codes in interleaved lanes, see `squeezekit.codec.huffman`."""
 
     tag = 1
-    name = "huffman"
+    name = decode_with = "huffman"
 
     def size_bytes(self, histogram: np.ndarray) -> int:
         """See `Coder`."""
@@ -128,11 +134,37 @@ class Huffman(Coder):
         return huffman.decode([huffman.read(job.payload, job.count, job.alphabet) for job in jobs])
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Static:
+    """A stream with one table for all its symbols, read up to its lanes; see `lockstep.Stream`."""
+
+    count: int
+    dtype: np.dtype
+    table: frequencies.Table
+    lanes: tuple[rans.Lanes, ...]
+    """None if one symbol is alone."""
+
+    def tables(self) -> list[lockstep.Tables]:
+        """See `lockstep.Stream`."""
+        table = self.table
+        return [lockstep.Tables.of(table.symbols, table.frequencies, table.precision) for _ in self.lanes]
+
+    def decoding(self) -> lockstep.Asking:
+        """See `lockstep.Stream`; asks for some at a time, beside the phases of other streams."""
+        out = np.full(self.count, self.table.symbols[0], self.dtype)
+        if self.lanes:
+            block = _STATIC_STEPS * len(self.lanes[0].counts)
+            for first in range(0, self.count, block):
+                part = out[first : first + block]
+                part[...] = yield 0, len(part), None
+        return out
+
+
 class Rans(Coder):
     """Static rANS: fractions of bits, a table of a few dozen bytes; see `squeezekit.codec.rans`."""
 
     tag = 2
-    name = "rans"
+    name = decode_with = "rans"
 
     def size_bytes(self, histogram: np.ndarray) -> int:
         """See `Coder`."""
@@ -163,29 +195,19 @@ class Rans(Coder):
         lanes = rans.lane_count(len(symbols), code_bytes)
         return table.data + rans.encode([symbols], frequency, start, table.precision, lanes)
 
+    def parse(self, job: Job) -> "Static":
+        """Read a stream's headers."""
+        reader = bits.Reader(job.payload)
+        table = frequencies.read(reader, job.alphabet)
+        dtype = np.dtype(np.uint8 if job.alphabet <= 256 else np.uint16)
+        if len(table.symbols) == 1:
+            reader.finish()
+            return Static(job.count, dtype, table, ())
+        return Static(job.count, dtype, table, (rans.read(reader, job.count),))
+
     def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
         """See `Coder`."""
-        outputs: list[np.ndarray] = []
-        coded, lanes, tables = [], [], []
-        for number, job in enumerate(jobs):
-            reader = bits.Reader(job.payload)
-            table = frequencies.read(reader, job.alphabet)
-            if len(table.symbols) == 1:
-                reader.finish()
-                dtype = np.uint8 if job.alphabet <= 256 else np.uint16
-                outputs.append(np.full(job.count, table.symbols[0], dtype))
-                continue
-            outputs.append(np.zeros(0, np.uint8))
-            coded.append(number)
-            lanes.append(rans.read(reader, job.count))
-            tables.append(rans.Tables.of(table.symbols, table.frequencies, table.precision))
-        decoder = rans.Decoder(lanes, tables)
-        counts = [jobs[number].count for number in coded]
-        decoded = decoder.phase(range(len(coded)), counts, [None] * len(coded))
-        decoder.finish()
-        for number, symbols in zip(coded, decoded, strict=True):
-            outputs[number] = symbols
-        return outputs
+        return lockstep.decode([job.coder.parse(job) for job in jobs])
 
 
 class Contexts(Coder):
@@ -193,6 +215,7 @@ class Contexts(Coder):
 
     tag = 3
     name = "contexts"
+    decode_with = "rans"
     needs_grid = True
 
     def size_bytes(self, histogram: np.ndarray) -> int:
@@ -203,9 +226,13 @@ class Contexts(Coder):
         """See `Coder`; `encode_on_grid` is what to use."""
         raise NotImplementedError
 
+    def parse(self, job: Job) -> contexts.Symbols:
+        """Read a stream's headers."""
+        return contexts.read(job.payload, job.count, job.alphabet)
+
     def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
         """See `Coder`."""
-        return contexts.decode([contexts.read(job.payload, job.count, job.alphabet) for job in jobs])
+        return lockstep.decode([job.coder.parse(job) for job in jobs])
 
 
 _PLAIN, _HUFFMAN, _RANS, _CONTEXTS = Plain(), Huffman(), Rans(), Contexts()
@@ -281,7 +308,8 @@ def parse_stream(data: memoryview, count: int, alphabet: int) -> Job:
 def decode_jobs(jobs: Sequence[Job]) -> list[np.ndarray]:
     """Decode streams, those of one coder together, and return them in the order of `jobs`."""
     outputs: dict[int, np.ndarray] = {}
-    for coder in _BY_TAG.values():
-        own = [index for index, job in enumerate(jobs) if job.coder is coder]
+    kinds = {coder.decode_with: coder for coder in _BY_TAG.values()}
+    for kind, coder in kinds.items():
+        own = [index for index, job in enumerate(jobs) if job.coder.decode_with == kind]
         outputs.update(zip(own, coder.decode([jobs[index] for index in own]), strict=True))
     return [outputs[index] for index in range(len(jobs))]

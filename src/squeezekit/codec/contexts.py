@@ -12,18 +12,19 @@ The idea of a mixed model over causal neighbours is that of lossless image coder
 """
 
 import dataclasses
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from squeezekit.codec import bits, frequencies, masks, rans
-from squeezekit.codec.grid import CONSTANT_UNIT, Grid, History
+from squeezekit.codec.grid import UNIT, Grid, History
+from squeezekit.codec.lockstep import Asking, Tables
 from squeezekit.errors import FormatError
 
-__all__ = ["Model", "Stage", "Symbols", "decode", "read", "tilted", "write_model"]
+__all__ = ["Model", "Stage", "Symbols", "read", "tilted", "write_model"]
 
 # Of every table; more would not fit a core's cache.
-PRECISION = 12
+PRECISION = 13
 MAX_USED = 1 << 10
 MAX_POSITIONS = 1 << 7
 MAX_CLASSES = 15
@@ -83,13 +84,13 @@ class Stage:
     def typical(self) -> int:
         """Mean absolute value by the histogram, in sixteenths, at least 1."""
         frequency = self.model.table.frequencies
-        total = int((frequency * np.abs(self.used_values)).sum()) * CONSTANT_UNIT
+        total = int((frequency * np.abs(self.used_values)).sum()) * UNIT
         return max(1, total >> self.model.table.precision)
 
-    def tables(self) -> rans.Tables:
+    def tables(self) -> Tables:
         """One decoding table a class."""
         frequency = tilted(self.model.table.levels, self.used_values, self.model.tilts)
-        return rans.Tables.of(self.model.table.symbols, frequency, PRECISION)
+        return Tables.of(self.model.table.symbols, frequency, PRECISION)
 
     def classes(self, history: History, phase: int) -> np.ndarray | None:
         """Which table each symbol of the phase begun has; None where there is only one table."""
@@ -98,16 +99,16 @@ class Stage:
             return None
         features = history.mean_features(phase)
         mean = predict(model.mean[phase if self.grid.by_position else 0], features)
-        place = np.searchsorted(model.mean_cuts, mean, side="right")
+        place = np.searchsorted(model.mean_cuts.astype(np.int32), mean, side="right")
         if len(model.scale_cuts):
             sizes = predict(model.scale, history.scale_features(phase, mean, features[2:]))
-            place += np.searchsorted(model.scale_cuts, sizes, side="right") * (len(model.mean_cuts) + 1)
+            place += np.searchsorted(model.scale_cuts.astype(np.int32), sizes, side="right") * (len(model.mean_cuts) + 1)
         return place
 
 
 def predict(coefficients: np.ndarray, features: Sequence[np.ndarray]) -> np.ndarray:
     """Sum of features times coefficients, the last of which is the constant's; int32."""
-    total = np.full(features[0].shape, int(coefficients[-1]) * CONSTANT_UNIT, np.int32)
+    total = np.full(features[0].shape, int(coefficients[-1]) * UNIT, np.int32)
     for coefficient, feature in zip(coefficients[:-1].tolist(), features, strict=True):
         if coefficient:
             total += feature * np.int32(coefficient)
@@ -184,20 +185,23 @@ class Symbols:
     """Masks and then what they leave, or only that."""
     lanes: tuple[rans.Lanes, ...]
 
-    def decoding(self) -> Generator[tuple[int, int, np.ndarray | None], np.ndarray, np.ndarray]:
-        """Ask for symbols, phase by phase, as (stage, how many, which tables), and be sent them."""
+    def tables(self) -> list[Tables]:
+        """See `lockstep.Stream`."""
+        return [stage.tables() for stage in self.stages]
+
+    def decoding(self) -> Asking:
+        """See `lockstep.Stream`."""
         present = None
         out = np.empty(0, self.dtype)
         for number, stage in enumerate(self.stages):
             last = number == len(self.stages) - 1
             history = History(stage.grid, present, stage.typical())
+            values = stage.values.astype(np.int32)
             out = np.full(stage.grid.size, self.common if last else 0, self.dtype if last else np.uint16)
-            for phase in range(stage.grid.phases):
-                cells = history.begin(phase)
-                if len(cells):
-                    symbols = yield number, len(cells), stage.classes(history, phase)
-                    out[cells] = symbols
-                    history.end(stage.values[symbols].astype(np.int32))
+            for phase, cells in history.phases():
+                symbols = yield number, len(cells), stage.classes(history, phase)
+                out[cells] = symbols
+                history.end(values[symbols])
             if not last:
                 present = masks.unfold(out, self.stages[-1].grid)
         return out
@@ -232,35 +236,3 @@ def read(data: memoryview, count: int, alphabet: int) -> Symbols:
     lanes.append(rans.read(reader, count, grid.phases))
     dtype = np.dtype(np.uint8 if alphabet <= 256 else np.uint16)
     return Symbols(count, dtype, max(common, 0), tuple(stages), tuple(lanes))
-
-
-def decode(streams: Sequence[Symbols]) -> list[np.ndarray]:
-    """Decode all streams together.
-
-    Raises:
-        FormatError: a stream does not end where it should.
-    """
-    lanes = [own for stream in streams for own in stream.lanes]
-    tables = [stage.tables() for stream in streams for stage in stream.stages]
-    firsts = np.cumsum([0, *(len(stream.stages) for stream in streams)])
-    decoder = rans.Decoder(lanes, tables)
-    outputs: list[np.ndarray] = [np.zeros(0, np.uint8)] * len(streams)
-    running = [(number, stream.decoding()) for number, stream in enumerate(streams)]
-    answers: list[np.ndarray | None] = [None] * len(running)
-    while running:
-        asking, numbers, counts, classes = [], [], [], []
-        for (number, work), answer in zip(running, answers, strict=True):
-            try:
-                # A generator that has not begun is sent None.
-                stage, count, which = work.send(answer)  # type: ignore[arg-type]
-            except StopIteration as stop:
-                outputs[number] = stop.value
-                continue
-            asking.append((number, work))
-            numbers.append(int(firsts[number]) + stage)
-            counts.append(count)
-            classes.append(which)
-        running = asking
-        answers = list(decoder.phase(numbers, counts, classes)) if running else []
-    decoder.finish()
-    return outputs

@@ -9,7 +9,7 @@ import numpy as np
 
 from squeezekit.codec import bits, contexts, frequencies, masks, rans
 from squeezekit.codec.contexts import Model, Stage
-from squeezekit.codec.grid import CONSTANT_UNIT, Grid, History
+from squeezekit.codec.grid import UNIT, Grid, History
 
 __all__ = ["encode", "grid_of", "suits"]
 
@@ -98,11 +98,9 @@ class _Seen:
         stage = self.stage
         values = stage.values.astype(np.int32)
         history = History(stage.grid, self.present, stage.typical())
-        for phase in range(stage.grid.phases):
-            cells = history.begin(phase)
-            if len(cells):
-                yield phase, history, cells
-                history.end(values[symbols[cells]])
+        for phase, cells in history.phases():
+            yield phase, history, cells
+            history.end(values[symbols[cells]])
 
 
 def _stage(
@@ -125,7 +123,7 @@ def _stage(
         for place, features in zip(seen.places, seen.features, strict=True)
     ]
     sized = _sized(seen, symbols, predicted)
-    scale = _least_squares(sized, [np.abs(values) * np.int32(CONSTANT_UNIT) for values in seen.values])
+    scale = _least_squares(sized, [np.abs(values) * np.int32(UNIT) for values in seen.values])
     sizes = [contexts.predict(scale, features) for features in sized]
     for scale_kinds, mean_kinds in kinds:
         if scale_kinds * mean_kinds * contexts.LEAST_PER_CLASS > grid.size:
@@ -182,10 +180,10 @@ def _counts(seen: _Seen, classes: "list[np.ndarray] | np.ndarray | None", kinds:
 def _least_squares(features: list[list[np.ndarray]], targets: list[np.ndarray]) -> np.ndarray:
     """Coefficients in thirty-seconds for the features and the constant, fitted over several phases."""
     rows = [
-        np.stack([*part, np.full_like(part[0], CONSTANT_UNIT)]).astype(np.float64) / CONSTANT_UNIT for part in features
+        np.stack([*part, np.full_like(part[0], UNIT)]).astype(np.float64) / UNIT for part in features
     ]
     x = np.concatenate(rows, axis=1)
-    y = np.concatenate(targets) / CONSTANT_UNIT
+    y = np.concatenate(targets) / UNIT
     found = np.linalg.solve(x @ x.T + _RIDGE * np.eye(len(x)), x @ y)
     return np.rint(found * (1 << contexts.COEFFICIENT_BITS)).clip(-128, 127).astype(np.int64)
 
@@ -195,7 +193,7 @@ def _fit_mean(seen: _Seen) -> list[np.ndarray]:
     for place, count in enumerate(contexts.mean_counts(seen.stage.grid)):
         members = [index for index, other in enumerate(seen.places) if other == place]
         if members:
-            targets = [seen.values[index] * np.int32(CONSTANT_UNIT) for index in members]
+            targets = [seen.values[index] * np.int32(UNIT) for index in members]
             out.append(_least_squares([seen.features[index] for index in members], targets))
         else:
             out.append(np.zeros(count, np.int64))

@@ -36,6 +36,8 @@ RAW, CONSTANT, PLANES, PALETTE = range(4)
 _SIGNED = 2
 # A codebook entry costs two to three bytes: far beyond this many values, byte planes are as good and faster.
 MAX_PALETTE = 4096
+# A payload coded by contexts must be smaller than any other by one part in this.
+_WORTH = 300
 # Where values repeat so often a codebook is smaller than byte planes, and those need not be weighed.
 _MANY_REPEATS = 16
 _CHUNK = 1 << 20
@@ -50,8 +52,8 @@ class Candidate:
 
     @classmethod
     def of(cls, payload: bytes) -> "Candidate":
-        """A payload that is written already."""
-        return cls(len(payload), lambda: payload)
+        """A payload that is written already, and takes longer to decode than others: it must be worth it."""
+        return cls(len(payload) + len(payload) // _WORTH, lambda: payload)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -89,9 +89,9 @@ def frequencies(weight: np.ndarray, precision: int) -> np.ndarray:
     # Only when all weights are equal and fill every slot is there no excess, and then nothing is left to share.
     spare = slots - weight.shape[-1]
     ends = running * spare // np.maximum(running[..., -1:], 1)
-    missing = np.where(running[..., -1:] == 0, spare, 0)
-    out = np.diff(ends, axis=-1, prepend=0) + 1
-    out[..., :1] += missing
+    out = ends + 1
+    out[..., 1:] -= ends[..., :-1]
+    out[..., :1] += np.where(running[..., -1:] == 0, spare, 0)
     return out
 
 

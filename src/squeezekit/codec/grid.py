@@ -6,15 +6,15 @@ Each symbol has a *value*; what a phase may know is sums of the values of phases
 """
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["CONSTANT_UNIT", "Grid", "History"]
+__all__ = ["UNIT", "Grid", "History"]
 
 # Values are handled in sixteenths.
 UNIT = 16
-CONSTANT_UNIT = UNIT
 # Kernels of fewer positions say too little about their next one.
 LEAST_POSITIONS = 4
 DIAGONALS = 8
@@ -22,6 +22,16 @@ DIAGONALS = 8
 NEIGHBOURS = 8
 # A row's or column's mean is drawn to that of all as if it had been seen this often more.
 _PRIOR = 8
+
+
+@functools.cache
+def _neighbours(position: int, width: int) -> tuple[int, ...]:
+    y, x = divmod(position, width)
+
+    def distance(other: int) -> int:
+        return (other // width - y) ** 2 + (other % width - x) ** 2
+
+    return tuple(sorted(range(position), key=lambda other: (distance(other), other))[:NEIGHBOURS])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,29 +59,49 @@ class Grid:
         """Number of phases."""
         return self.positions if self.by_position else DIAGONALS
 
-    def neighbours(self, position: int) -> list[int]:
+    def neighbours(self, position: int) -> tuple[int, ...]:
         """Earlier positions of a kernel, the nearest first."""
-        y, x = divmod(position, self.width)
+        return _neighbours(position, self.width)
 
-        def distance(other: int) -> int:
-            return (other // self.width - y) ** 2 + (other % self.width - x) ** 2
+    def cells(self, present: np.ndarray | None) -> "list[Cells]":
+        """Where the symbols of each phase lie, in order.
 
-        return sorted(range(position), key=lambda other: (distance(other), other))[:NEIGHBOURS]
-
-    def cells(self, phase: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return numbers, rows and columns of the symbols of a phase, in order: intp (n,) each."""
+        Args:
+            present: bool (size,), which symbols there are; None: all.
+        """
+        wide = self.columns if self.by_position else self.positions * self.columns
         if self.by_position:
-            row = np.repeat(np.arange(self.rows), self.columns)
-            column = np.tile(np.arange(self.columns), self.rows)
-            return (row * self.positions + phase) * self.columns + column, row, column
-        # Here a column is one of a row's positions * columns symbols; both count up by one along a diagonal.
-        wide = self.positions * self.columns
-        row = np.arange(self.rows)[:, None]
-        column = np.arange(-(-wide // DIAGONALS)) * DIAGONALS + (phase - row) % DIAGONALS  # (rows, steps)
-        inside = column < wide
-        row = np.broadcast_to(row, column.shape)[inside]
-        column = column[inside]
-        return row * wide + column, row, column
+            if present is None:
+                place = np.arange(self.rows * wide)
+                row, column = place // wide, place % wide
+                first = row * (self.positions * wide) + column
+                return [Cells(first + phase * wide, row, column) for phase in range(self.positions)]
+            # (rows, positions, columns) -> (positions, rows, columns)
+            place = np.flatnonzero(present.reshape(self.rows, self.positions, wide).transpose(1, 0, 2))
+            phase, place = np.divmod(place, self.rows * wide)
+            row, column = np.divmod(place, wide)
+            number = (row * self.positions + phase) * wide + column
+        else:
+            # Here a column is one of a row's positions * columns symbols.
+            number = np.arange(self.size) if present is None else np.flatnonzero(present)
+            row, column = np.divmod(number, wide)
+            phase = ((row + column) % DIAGONALS).astype(np.uint8)
+            order = np.argsort(phase, kind="stable")
+            number, row, column, phase = number[order], row[order], column[order], phase[order]
+        ends = np.searchsorted(phase, np.arange(1, self.phases + 1)).tolist()
+        return [
+            Cells(number[first:last], row[first:last], column[first:last])
+            for first, last in zip([0, *ends], ends, strict=False)
+        ]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """Some symbols of a grid: their numbers, rows and columns, intp (n,) each."""
+
+    number: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
 
 
 class History:
@@ -87,29 +117,26 @@ class History:
         self._grid, self._present, self._typical = grid, present, typical
         wide = grid.columns if grid.by_position else grid.positions * grid.columns
         self._rows, self._columns = _Sums(grid.rows, typical), _Sums(wide, typical)
-        self._cells: tuple[np.ndarray, np.ndarray, np.ndarray]
+        self._here: Cells
         if grid.by_position:
             self._values = np.zeros(grid.size, np.int32)
             if present is not None:
                 kept = present.reshape(grid.rows, grid.positions, grid.columns).sum(axis=1, dtype=np.int32)
                 self._kept = kept.reshape(-1) * np.int32(typical) // np.int32(grid.positions)
 
-    def begin(self, phase: int) -> np.ndarray:
-        """Enter a phase; returns the numbers of its symbols, intp (n,)."""
-        cells, rows, columns = self._grid.cells(phase)
-        if self._present is not None:
-            here = self._present[cells]
-            cells, rows, columns = cells[here], rows[here], columns[here]
-        self._cells = cells, rows, columns
-        return cells
+    def phases(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Enter one phase after the other that has symbols; yields it and their numbers, intp (n,)."""
+        for phase, self._here in enumerate(self._grid.cells(self._present)):
+            if len(self._here.number):
+                yield phase, self._here.number
 
     def mean_features(self, phase: int) -> list[np.ndarray]:
         """What a value may be predicted from, in sixteenths: int32 (n,) each."""
-        cells, rows, columns = self._cells
-        features = [self._rows.mean()[rows], self._columns.mean()[columns]]
+        here = self._here
+        features = [self._rows.mean()[here.row], self._columns.mean()[here.column]]
         if self._grid.by_position:
             for other in self._grid.neighbours(phase):
-                features.append(self._values[cells + (other - phase) * self._grid.columns] * np.int32(UNIT))
+                features.append(self._values[here.number + (other - phase) * self._grid.columns])
         return features
 
     def scale_features(self, phase: int, mean: np.ndarray, neighbours: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -120,27 +147,27 @@ class History:
             mean: the predicted value, int32 (n,).
             neighbours: the features after the first two of `mean_features`.
         """
-        _, rows, columns = self._cells
-        features = [self._rows.size()[rows], self._columns.size()[columns], np.abs(mean)]
+        here = self._here
+        features = [self._rows.size()[here.row], self._columns.size()[here.column], np.abs(mean)]
         if not self._grid.by_position:
             return features
-        total = np.full(len(rows), self._typical, np.int32)
-        seen = np.ones(len(rows), np.int32)
+        total = np.full(len(mean), self._typical, np.int32)
+        seen = np.ones(len(mean), np.int32)
         for values in neighbours:
             total += np.abs(values)
             seen += values != 0
         features.append(total // seen)
         if self._present is not None:
-            features.append(self._kept[rows * self._grid.columns + columns])
+            features.append(self._kept[here.row * self._grid.columns + here.column])
         return features
 
     def end(self, values: np.ndarray) -> None:
         """Leave the phase with its values known: int32 (n,)."""
-        cells, rows, columns = self._cells
-        self._rows.add(rows, values)
-        self._columns.add(columns, values)
+        here = self._here
+        self._rows.add(here.row, values)
+        self._columns.add(here.column, values)
         if self._grid.by_position:
-            self._values[cells] = values
+            self._values[here.number] = values * np.int32(UNIT)
 
 
 class _Sums:
