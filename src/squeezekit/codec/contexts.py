@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from squeezekit.codec import bits, frequencies, masks, rans
-from squeezekit.codec.grid import UNIT, Grid, History
+from squeezekit.codec.grid import UNIT, Grid, History, Phase
 from squeezekit.codec.lockstep import Asking, Tables
 from squeezekit.errors import FormatError
 
@@ -31,6 +31,7 @@ MAX_CLASSES = 15
 COEFFICIENT_BITS = 5
 # A class takes a table; so many symbols of the grid must stand against each.
 LEAST_PER_CLASS = 1024
+_MAX_CUT = (1 << 31) - 1
 # Tilts are in eighths of an octave at the largest value.
 _TILT = 4
 
@@ -92,17 +93,20 @@ class Stage:
         frequency = tilted(self.model.table.levels, self.used_values, self.model.tilts)
         return Tables.of(self.model.table.symbols, frequency, PRECISION)
 
-    def classes(self, history: History, phase: int) -> np.ndarray | None:
-        """Which table each symbol of the phase begun has; None where there is only one table."""
-        model = self.model
-        if model.tilts.size == 2:
+    def classes(self, history: History, phase: Phase) -> np.ndarray | None:
+        """Which table each symbol of the phase has; None where there is only one table."""
+        if self.model.tilts.size == 2:
             return None
-        features = history.mean_features(phase)
-        mean = predict(model.mean[phase if self.grid.by_position else 0], features)
-        place = np.searchsorted(model.mean_cuts.astype(np.int32), mean, side="right")
+        return np.concatenate([self._classes(history, *block) for block in phase.blocks])
+
+    def _classes(self, history: History, position: int, block: slice) -> np.ndarray:
+        model = self.model
+        features = history.mean_features(position, block)
+        mean = predict(model.mean[position], features)
+        place = np.searchsorted(model.mean_cuts, mean, side="right")
         if len(model.scale_cuts):
-            sizes = predict(model.scale, history.scale_features(phase, mean, features[2:]))
-            place += np.searchsorted(model.scale_cuts.astype(np.int32), sizes, side="right") * (len(model.mean_cuts) + 1)
+            sizes = predict(model.scale, history.scale_features(block, mean, features[2:]))
+            place += np.searchsorted(model.scale_cuts, sizes, side="right") * (len(model.mean_cuts) + 1)
         return place
 
 
@@ -160,7 +164,10 @@ def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) ->
         steps = bits.unzigzag(reader.numbers(count))
         if (steps[1:] < 0).any():
             raise FormatError("a context model whose classes do not ascend")
-        return np.cumsum(steps)
+        out = np.cumsum(steps)
+        if count and (out[0] < -_MAX_CUT or out[-1] > _MAX_CUT):
+            raise FormatError("a context model with numbers out of range")
+        return out.astype(np.int32)
 
     counts = mean_counts(grid)
     mean = np.split(small(sum(counts)), np.cumsum(counts)[:-1])
@@ -198,9 +205,9 @@ class Symbols:
             history = History(stage.grid, present, stage.typical())
             values = stage.values.astype(np.int32)
             out = np.full(stage.grid.size, self.common if last else 0, self.dtype if last else np.uint16)
-            for phase, cells in history.phases():
-                symbols = yield number, len(cells), stage.classes(history, phase)
-                out[cells] = symbols
+            for phase in history.phases():
+                symbols = yield number, len(phase.number), stage.classes(history, phase)
+                out[phase.number] = symbols
                 history.end(values[symbols])
             if not last:
                 present = masks.unfold(out, self.stages[-1].grid)

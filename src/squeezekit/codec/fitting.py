@@ -9,7 +9,7 @@ import numpy as np
 
 from squeezekit.codec import bits, contexts, frequencies, masks, rans
 from squeezekit.codec.contexts import Model, Stage
-from squeezekit.codec.grid import UNIT, Grid, History
+from squeezekit.codec.grid import UNIT, Grid, History, Phase
 
 __all__ = ["encode", "grid_of", "suits"]
 
@@ -78,29 +78,38 @@ def encode(symbols: np.ndarray, histogram: np.ndarray, grid: Grid) -> bytes | No
 
 
 class _Seen:
-    """Everything known of each symbol when its turn comes, phase by phase."""
+    """Everything known of each symbol when its turn comes; lists have an item a phase, or a block."""
 
     def __init__(self, symbols: np.ndarray, stage: Stage, present: np.ndarray | None) -> None:
         self.stage, self.present = stage, present
-        self.symbols: list[np.ndarray] = []
+        self.phases: list[np.ndarray] = []
         self.values: list[np.ndarray] = []
         self.features: list[list[np.ndarray]] = []
         self.places: list[int] = []
-        values = stage.values.astype(np.int32)
-        for phase, history, cells in self.histories(symbols):
-            self.places.append(phase if stage.grid.by_position else 0)
-            self.symbols.append(symbols[cells])
-            self.values.append(values[symbols[cells]])
-            self.features.append(history.mean_features(phase))
+        for phase, history, values in self._histories(symbols):
+            self.phases.append(symbols[phase.number])
+            for position, block in phase.blocks:
+                self.places.append(position)
+                self.values.append(values[block])
+                self.features.append(history.mean_features(position, block))
         self._all = symbols
 
-    def histories(self, symbols: np.ndarray) -> Iterator[tuple[int, History, np.ndarray]]:
-        stage = self.stage
-        values = stage.values.astype(np.int32)
-        history = History(stage.grid, self.present, stage.typical())
-        for phase, cells in history.phases():
-            yield phase, history, cells
-            history.end(values[symbols[cells]])
+    def _histories(self, symbols: np.ndarray) -> Iterator[tuple[Phase, History, np.ndarray]]:
+        values = self.stage.values.astype(np.int32)
+        history = History(self.stage.grid, self.present, self.stage.typical())
+        for phase in history.phases():
+            own = values[symbols[phase.number]]
+            yield phase, history, own
+            history.end(own)
+
+    def scale_features(self, predicted: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        """What the values' sizes may be predicted from, block by block."""
+        out: list[list[np.ndarray]] = []
+        for phase, history, _ in self._histories(self._all):
+            for _, block in phase.blocks:
+                number = len(out)
+                out.append(history.scale_features(block, predicted[number], self.features[number][2:]))
+        return out
 
 
 def _stage(
@@ -122,7 +131,7 @@ def _stage(
         contexts.predict(mean[place], features)
         for place, features in zip(seen.places, seen.features, strict=True)
     ]
-    sized = _sized(seen, symbols, predicted)
+    sized = seen.scale_features(predicted)
     scale = _least_squares(sized, [np.abs(values) * np.int32(UNIT) for values in seen.values])
     sizes = [contexts.predict(scale, features) for features in sized]
     for scale_kinds, mean_kinds in kinds:
@@ -130,12 +139,9 @@ def _stage(
             continue
         mean_cuts, scale_cuts = _cuts(predicted, mean_kinds), _cuts(sizes, scale_kinds)
         wide = len(mean_cuts) + 1
-        classes = [
-            np.searchsorted(mean_cuts, one, side="right")
-            + wide * np.searchsorted(scale_cuts, two, side="right")
-            for one, two in zip(predicted, sizes, strict=True)
-        ]
-        tilts = _fit_tilts(seen, np.concatenate(classes), (len(scale_cuts) + 1, wide))
+        classes = np.searchsorted(mean_cuts, np.concatenate(predicted), side="right")
+        classes += wide * np.searchsorted(scale_cuts, np.concatenate(sizes), side="right")
+        tilts = _fit_tilts(seen, classes, (len(scale_cuts) + 1, wide))
         model = Model(table, mean, scale, mean_cuts, scale_cuts, tilts)
         cost = _cost(seen, model, classes)
         if cost < best_bits:
@@ -143,23 +149,23 @@ def _stage(
     return contexts.write_model(best), _lanes(seen, best, best_classes)
 
 
-def _lanes(seen: _Seen, model: Model, classes: list[np.ndarray] | None) -> bytes:
+def _lanes(seen: _Seen, model: Model, classes: np.ndarray | None) -> bytes:
     used = model.table.symbols
     place = np.zeros(len(seen.stage.values), np.int64)
     place[used] = np.arange(len(used))
     frequency = contexts.tilted(model.table.levels, seen.stage.values[used], model.tilts)
     start = np.cumsum(frequency, axis=-1) - frequency
-    entries = [place[symbols] for symbols in seen.symbols]
+    entries = place[np.concatenate(seen.phases)]
     if classes is not None:
-        entries = [entry + len(used) * which for entry, which in zip(entries, classes, strict=True)]
+        entries += len(used) * classes
     flat = frequency.reshape(-1)
-    everything = np.concatenate(entries)
-    code_bytes = float((contexts.PRECISION - np.log2(flat[everything])).sum()) / 8
-    lanes = rans.lane_count(len(everything), code_bytes)
-    return rans.encode(entries, flat, start.reshape(-1), contexts.PRECISION, lanes)
+    code_bytes = float((contexts.PRECISION - np.log2(flat[entries])).sum()) / 8
+    lanes = rans.lane_count(len(entries), code_bytes)
+    phases = np.split(entries, np.cumsum([len(phase) for phase in seen.phases])[:-1])
+    return rans.encode(phases, flat, start.reshape(-1), contexts.PRECISION, lanes)
 
 
-def _cost(seen: _Seen, model: Model, classes: list[np.ndarray] | None) -> float:
+def _cost(seen: _Seen, model: Model, classes: np.ndarray | None) -> float:
     """Bits of the model and of the symbols coded with it."""
     used = model.table.symbols
     frequency = contexts.tilted(model.table.levels, seen.stage.values[used], model.tilts).reshape(-1, len(used))
@@ -168,12 +174,12 @@ def _cost(seen: _Seen, model: Model, classes: list[np.ndarray] | None) -> float:
     return 8 * len(contexts.write_model(model)) + float((counts * log).sum())
 
 
-def _counts(seen: _Seen, classes: "list[np.ndarray] | np.ndarray | None", kinds: int) -> np.ndarray:
+def _counts(seen: _Seen, classes: np.ndarray | None, kinds: int) -> np.ndarray:
     """Histogram of each class: (kinds, alphabet)."""
     alphabet = len(seen.stage.values)
-    symbols = np.concatenate(seen.symbols).astype(np.int64)
+    symbols = np.concatenate(seen.phases).astype(np.int64)
     if classes is not None:
-        symbols += alphabet * (np.concatenate(classes) if isinstance(classes, list) else classes)
+        symbols += alphabet * classes
     return np.bincount(symbols, minlength=kinds * alphabet).reshape(kinds, alphabet)
 
 
@@ -198,15 +204,6 @@ def _fit_mean(seen: _Seen) -> list[np.ndarray]:
         else:
             out.append(np.zeros(count, np.int64))
     return out
-
-
-def _sized(seen: _Seen, symbols: np.ndarray, predicted: list[np.ndarray]) -> list[list[np.ndarray]]:
-    return [
-        history.scale_features(phase, mean, features[2:])
-        for (phase, history, _), mean, features in zip(
-            seen.histories(symbols), predicted, seen.features, strict=True
-        )
-    ]
 
 
 def _cuts(predicted: list[np.ndarray], classes: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A kernel's symbols as a grid, taken in phases, and what earlier phases tell about the next: integers only.
 
 A grid has `rows` (outputs), `positions` in a kernel and `columns` (inputs). Kernels of four positions or more
-are taken position by position; other grids along diagonals, so that every phase meets all rows and columns.
+are taken along the kernel's diagonals, from one corner to the other: a phase is a diagonal of all kernels.
+Other grids are taken along diagonals of rows and columns, so that every phase meets all of them.
 Each symbol has a *value*; what a phase may know is sums of the values of phases before it.
 """
 
@@ -25,13 +26,24 @@ _PRIOR = 8
 
 
 @functools.cache
-def _neighbours(position: int, width: int) -> tuple[int, ...]:
+def _neighbours(position: int, positions: int, width: int) -> tuple[int, ...]:
     y, x = divmod(position, width)
 
-    def distance(other: int) -> int:
-        return (other // width - y) ** 2 + (other % width - x) ** 2
+    def distance(other: int) -> tuple[int, int]:
+        return (other // width - y) ** 2 + (other % width - x) ** 2, other
 
-    return tuple(sorted(range(position), key=lambda other: (distance(other), other))[:NEIGHBOURS])
+    before = [other for other in range(positions) if sum(divmod(other, width)) < y + x]
+    return tuple(sorted(before, key=distance)[:NEIGHBOURS])
+
+
+@functools.cache
+def _diagonals(positions: int, width: int) -> tuple[tuple[int, ...], ...]:
+    """Positions of each phase, ascending."""
+    last = max(sum(divmod(position, width)) for position in range(positions))
+    return tuple(
+        tuple(position for position in range(positions) if sum(divmod(position, width)) == phase)
+        for phase in range(last + 1)
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,57 +63,63 @@ class Grid:
 
     @property
     def by_position(self) -> bool:
-        """Whether each phase is one position of all kernels."""
+        """Whether each phase is a diagonal of all kernels."""
         return self.positions >= LEAST_POSITIONS
 
     @property
     def phases(self) -> int:
         """Number of phases."""
-        return self.positions if self.by_position else DIAGONALS
+        return len(_diagonals(self.positions, self.width)) if self.by_position else DIAGONALS
 
     def neighbours(self, position: int) -> tuple[int, ...]:
-        """Earlier positions of a kernel, the nearest first."""
-        return _neighbours(position, self.width)
+        """Positions of a kernel that come in phases before this one's, the nearest first."""
+        return _neighbours(position, self.positions, self.width)
 
-    def cells(self, present: np.ndarray | None) -> "list[Cells]":
+    def cells(self, present: np.ndarray | None) -> "list[Phase]":
         """Where the symbols of each phase lie, in order.
 
         Args:
             present: bool (size,), which symbols there are; None: all.
         """
-        wide = self.columns if self.by_position else self.positions * self.columns
-        if self.by_position:
-            if present is None:
-                place = np.arange(self.rows * wide)
-                row, column = place // wide, place % wide
-                first = row * (self.positions * wide) + column
-                return [Cells(first + phase * wide, row, column) for phase in range(self.positions)]
-            # (rows, positions, columns) -> (positions, rows, columns)
-            place = np.flatnonzero(present.reshape(self.rows, self.positions, wide).transpose(1, 0, 2))
-            phase, place = np.divmod(place, self.rows * wide)
-            row, column = np.divmod(place, wide)
-            number = (row * self.positions + phase) * wide + column
-        else:
+        if not self.by_position:
             # Here a column is one of a row's positions * columns symbols.
             number = np.arange(self.size) if present is None else np.flatnonzero(present)
-            row, column = np.divmod(number, wide)
+            row, column = np.divmod(number, self.positions * self.columns)
             phase = ((row + column) % DIAGONALS).astype(np.uint8)
             order = np.argsort(phase, kind="stable")
-            number, row, column, phase = number[order], row[order], column[order], phase[order]
-        ends = np.searchsorted(phase, np.arange(1, self.phases + 1)).tolist()
-        return [
-            Cells(number[first:last], row[first:last], column[first:last])
-            for first, last in zip([0, *ends], ends, strict=False)
-        ]
+            ends = np.cumsum(np.bincount(phase, minlength=DIAGONALS)).tolist()
+            parts = [order[first:last] for first, last in zip([0, *ends], ends, strict=False)]
+            return [Phase(number[own], row[own], column[own], ((0, slice(None)),)) for own in parts]
+        kernels = self.rows * self.columns
+        if present is None:
+            flags = np.ones((1, kernels), bool)
+        else:
+            # (rows, positions, columns) -> (positions, rows, columns)
+            flags = present.reshape(self.rows, self.positions, self.columns).transpose(1, 0, 2)
+            flags = flags.reshape(self.positions, kernels)
+        phases = []
+        for positions in _diagonals(self.positions, self.width):
+            kept = [np.flatnonzero(flags[position % len(flags)]) for position in positions]
+            ends = np.cumsum([len(part) for part in kept]).tolist()
+            blocks = [slice(first, last) for first, last in zip([0, *ends], ends, strict=False)]
+            row, column = np.divmod(np.concatenate(kept), self.columns)
+            number = row * (self.positions * self.columns) + column
+            for position, block in zip(positions, blocks, strict=True):
+                number[block] += position * self.columns
+            phases.append(Phase(number, row, column, tuple(zip(positions, blocks, strict=True))))
+        return phases
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Cells:
-    """Some symbols of a grid: their numbers, rows and columns, intp (n,) each."""
+class Phase:
+    """The symbols of a phase: their numbers, rows and columns, intp (n,) each."""
 
     number: np.ndarray
     row: np.ndarray
     column: np.ndarray
+    blocks: tuple[tuple[int, slice], ...]
+    """The kernel positions of the phase, and which of its symbols are there; one block of all, at position 0,
+    where kernels are not taken by position."""
 
 
 class History:
@@ -124,31 +142,35 @@ class History:
                 kept = present.reshape(grid.rows, grid.positions, grid.columns).sum(axis=1, dtype=np.int32)
                 self._kept = kept.reshape(-1) * np.int32(typical) // np.int32(grid.positions)
 
-    def phases(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Enter one phase after the other that has symbols; yields it and their numbers, intp (n,)."""
-        for phase, self._here in enumerate(self._grid.cells(self._present)):
-            if len(self._here.number):
-                yield phase, self._here.number
+    def phases(self) -> Iterator[Phase]:
+        """Enter one phase after the other; those without symbols are left out."""
+        for phase in self._grid.cells(self._present):
+            if len(phase.number):
+                self._here = phase
+                yield phase
 
-    def mean_features(self, phase: int) -> list[np.ndarray]:
-        """What a value may be predicted from, in sixteenths: int32 (n,) each."""
+    def mean_features(self, position: int, block: slice) -> list[np.ndarray]:
+        """What values of a block may be predicted from, in sixteenths: int32 (n,) each."""
         here = self._here
-        features = [self._rows.mean()[here.row], self._columns.mean()[here.column]]
+        features = [self._rows.mean()[here.row[block]], self._columns.mean()[here.column[block]]]
         if self._grid.by_position:
-            for other in self._grid.neighbours(phase):
-                features.append(self._values[here.number + (other - phase) * self._grid.columns])
+            number = here.number[block]
+            for other in self._grid.neighbours(position):
+                features.append(self._values[number + (other - position) * self._grid.columns])
         return features
 
-    def scale_features(self, phase: int, mean: np.ndarray, neighbours: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """What a value's size may be predicted from, in sixteenths: int32 (n,) each.
+    def scale_features(
+        self, block: slice, mean: np.ndarray, neighbours: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """What the values' size may be predicted from, in sixteenths: int32 (n,) each.
 
         Args:
-            phase: the phase begun.
-            mean: the predicted value, int32 (n,).
+            block: of the phase.
+            mean: the predicted values, int32 (n,).
             neighbours: the features after the first two of `mean_features`.
         """
-        here = self._here
-        features = [self._rows.size()[here.row], self._columns.size()[here.column], np.abs(mean)]
+        row, column = self._here.row[block], self._here.column[block]
+        features = [self._rows.size()[row], self._columns.size()[column], np.abs(mean)]
         if not self._grid.by_position:
             return features
         total = np.full(len(mean), self._typical, np.int32)
@@ -158,7 +180,7 @@ class History:
             seen += values != 0
         features.append(total // seen)
         if self._present is not None:
-            features.append(self._kept[here.row * self._grid.columns + here.column])
+            features.append(self._kept[row * self._grid.columns + column])
         return features
 
     def end(self, values: np.ndarray) -> None:
@@ -175,18 +197,23 @@ class _Sums:
 
     def __init__(self, count: int, typical: int) -> None:
         self._typical = typical
-        self._seen = np.full(count, _PRIOR, np.int64)
-        self._sum, self._size = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        # Sums of integers below 2**53 are exact in doubles, which is what weighted counts are.
+        self._seen = np.full(count, float(_PRIOR))
+        self._sum, self._size = np.zeros(count), np.zeros(count)
 
     def add(self, places: np.ndarray, values: np.ndarray) -> None:
-        # Weighted counts are doubles, exact for integers below 2**53.
         count = len(self._seen)
+        weights = values.astype(np.float64)
         self._seen += np.bincount(places, minlength=count)
-        self._sum += np.bincount(places, values, count).astype(np.int64)
-        self._size += np.bincount(places, np.abs(values), count).astype(np.int64)
+        self._sum += np.bincount(places, weights, count)
+        self._size += np.bincount(places, np.abs(weights), count)
 
     def mean(self) -> np.ndarray:
-        return (self._sum * UNIT // self._seen).astype(np.int32)
+        return _floor(self._sum * UNIT, self._seen)
 
     def size(self) -> np.ndarray:
-        return ((self._size * UNIT + _PRIOR * self._typical) // self._seen).astype(np.int32)
+        return _floor(self._size * UNIT + _PRIOR * self._typical, self._seen)
+
+
+def _floor(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return (above.astype(np.int64) // below.astype(np.int64)).astype(np.int32)
