@@ -18,6 +18,8 @@ __all__ = ["BitWriter", "Reader", "numbers", "numbers_bits", "read_bits", "unzig
 MAX_NUMBER = 2**32 - 1
 # Written in place of the Golomb parameter when every number is zero and nothing follows.
 _ALL_ZERO = 32
+# Written in place of the parameter when bit lengths are stored as a list of their own.
+_BY_LENGTH = 33
 # Lists no longer than this are read without NumPy.
 _FEW = 160
 # Values handled at once: temporaries stay within some ten megabytes however long the input.
@@ -124,7 +126,9 @@ def numbers(values: np.ndarray) -> bytes:
 
     One byte holds the parameter k. A value v becomes w = v + 2**k; with b = bit length of w, the prefix is
     b - 1 - k zeros and a one, the suffix the low b - 1 bits of w. All prefixes come first, then all suffixes.
-    The byte 32 alone says that all values are 0.
+    The byte 32 alone says that all values are 0. The byte 33 says that a list of zigzagged differences of
+    neighbouring bit lengths follows and then of each value the bits below its highest one: that suits numbers
+    which grow and shrink slowly over many octaves, such as the gaps of a codebook of floats.
 
     Example:
         >>> numbers(np.array([5, 6, 7, 4])).hex()
@@ -135,6 +139,20 @@ def numbers(values: np.ndarray) -> bytes:
     values = np.asarray(values, np.int64)
     if not values.any():
         return bytes([_ALL_ZERO]) if len(values) else b""
+    plain = _golomb(values)
+    if len(values) < 8:
+        return plain
+    lengths = _bit_lengths(values)
+    widths = np.maximum(lengths - 1, 0)
+    writer = BitWriter(int(widths.sum()))
+    writer.write(values - (lengths > 0) * (np.int64(1) << widths), widths)
+    by_length = bytes([_BY_LENGTH]) + _golomb(zigzag(np.diff(lengths, prepend=0))) + writer.to_bytes()
+    return min(plain, by_length, key=len)
+
+
+def _golomb(values: np.ndarray) -> bytes:
+    if not values.any():
+        return bytes([_ALL_ZERO])
     # The best k lies near the median's bit length; any k would decode.
     middle = int(np.median(values)).bit_length()
     sizes = {
@@ -219,6 +237,17 @@ class Reader:
         if count == 0:
             return np.zeros(0, np.int64)
         k = self.byte()
+        if k != _BY_LENGTH:
+            return self._golomb(k, count)
+        lengths = np.cumsum(unzigzag(self._golomb(self.byte(), count)))
+        if lengths.min() < 0 or lengths.max() > 32:
+            raise FormatError("a number of more than 32 bits")
+        widths = np.maximum(lengths - 1, 0)
+        low = read_bits(np.frombuffer(self._data[self._position :], np.uint8), 0, widths).astype(np.int64)
+        self.take((int(widths.sum()) + 7) // 8)
+        return low + (lengths > 0) * (np.int64(1) << widths)
+
+    def _golomb(self, k: int, count: int) -> np.ndarray:
         if k == _ALL_ZERO:
             return np.zeros(count, np.int64)
         if count <= _FEW:

@@ -24,6 +24,7 @@ __all__ = [
     "decode_jobs",
     "encode_on_grid",
     "encode_stream",
+    "framed",
     "parse_stream",
     "stream_bytes",
 ]
@@ -83,9 +84,14 @@ class Plain(Coder):
     def _width(alphabet: int) -> int:
         return (alphabet - 1).bit_length()
 
+    @classmethod
+    def bytes_for(cls, count: int, alphabet: int) -> int:
+        """Exact size of a stream."""
+        return (count * cls._width(alphabet) + 7) // 8
+
     def size_bytes(self, histogram: np.ndarray) -> int:
         """See `Coder`."""
-        return (int(histogram.sum()) * self._width(len(histogram)) + 7) // 8
+        return self.bytes_for(int(histogram.sum()), len(histogram))
 
     def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
         """See `Coder`."""
@@ -102,7 +108,7 @@ class Plain(Coder):
 
     def _decode(self, job: Job) -> np.ndarray:
         width = self._width(job.alphabet)
-        if len(job.payload) != (job.count * width + 7) // 8:
+        if len(job.payload) != self.bytes_for(job.count, job.alphabet):
             raise FormatError("a plain stream of the wrong length")
         payload = np.frombuffer(job.payload, np.uint8)
         if width == 8:
@@ -143,6 +149,7 @@ class Static:
     table: frequencies.Table
     lanes: tuple[rans.Lanes, ...]
     """None if one symbol is alone."""
+    held_symbols = 0
 
     def tables(self) -> list[lockstep.Tables]:
         """See `lockstep.Stream`."""
@@ -160,17 +167,34 @@ class Static:
         return out
 
 
-class Rans(Coder):
+class LockStep(Coder):
+    """A coder whose streams are decoded together with those of others like it."""
+
+    decode_with = "lock step"
+
+    @abc.abstractmethod
+    def parse(self, job: Job) -> lockstep.Stream:
+        """Read a stream's headers."""
+
+    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+        """See `Coder`."""
+        return lockstep.decode([job.coder.parse(job) for job in jobs if isinstance(job.coder, LockStep)])
+
+
+class Rans(LockStep):
     """Static rANS: fractions of bits, a table of a few dozen bytes; see `squeezekit.codec.rans`."""
 
     tag = 2
-    name = decode_with = "rans"
+    name = "rans"
 
     def size_bytes(self, histogram: np.ndarray) -> int:
         """See `Coder`."""
         counts = histogram[histogram > 0]
         entropy_bytes = int((counts * np.log2(counts.sum() / counts)).sum() / 8)
-        if entropy_bytes + len(counts) // 8 >= _PLAIN.size_bytes(histogram) or len(counts) > frequencies.MAX_SYMBOLS:
+        if (
+            entropy_bytes + len(counts) // 8 >= _PLAIN.size_bytes(histogram)
+            or len(counts) > frequencies.MAX_SYMBOLS
+        ):
             return 2 * int(counts.sum()) + 8  # as good as random: not worth looking for a table
         table, counts = self._table(histogram)
         if len(table.symbols) == 1:
@@ -195,27 +219,22 @@ class Rans(Coder):
         lanes = rans.lane_count(len(symbols), code_bytes)
         return table.data + rans.encode([symbols], frequency, start, table.precision, lanes)
 
-    def parse(self, job: Job) -> "Static":
-        """Read a stream's headers."""
+    def parse(self, job: Job) -> Static:
+        """See `LockStep`."""
         reader = bits.Reader(job.payload)
-        table = frequencies.read(reader, job.alphabet)
+        table = frequencies.read(reader, job.alphabet, job.count)
         dtype = np.dtype(np.uint8 if job.alphabet <= 256 else np.uint16)
         if len(table.symbols) == 1:
             reader.finish()
             return Static(job.count, dtype, table, ())
         return Static(job.count, dtype, table, (rans.read(reader, job.count),))
 
-    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
-        """See `Coder`."""
-        return lockstep.decode([job.coder.parse(job) for job in jobs])
 
-
-class Contexts(Coder):
+class Contexts(LockStep):
     """rANS with a table chosen for each symbol by its surroundings; see `squeezekit.codec.contexts`."""
 
     tag = 3
     name = "contexts"
-    decode_with = "rans"
     needs_grid = True
 
     def size_bytes(self, histogram: np.ndarray) -> int:
@@ -227,12 +246,8 @@ class Contexts(Coder):
         raise NotImplementedError
 
     def parse(self, job: Job) -> contexts.Symbols:
-        """Read a stream's headers."""
+        """See `LockStep`."""
         return contexts.read(job.payload, job.count, job.alphabet)
-
-    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
-        """See `Coder`."""
-        return lockstep.decode([job.coder.parse(job) for job in jobs])
 
 
 _PLAIN, _HUFFMAN, _RANS, _CONTEXTS = Plain(), Huffman(), Rans(), Contexts()
@@ -296,13 +311,28 @@ def encode_on_grid(
     return None if stream is None else bytes([Contexts.tag]) + stream
 
 
-def parse_stream(data: memoryview, count: int, alphabet: int) -> Job:
-    """Read which coder a stream needs; decoding waits until `decode_jobs`."""
-    reader = bits.Reader(data)
+def framed(stream: bytes) -> bytes:
+    """A stream that others follow: with its size, unless that is known from the number of its symbols."""
+    return stream if stream[0] == Plain.tag else stream[:1] + bits.varint(len(stream) - 1) + stream[1:]
+
+
+def parse_stream(reader: bits.Reader, count: int, alphabet: int, *, last: bool) -> Job:
+    """Read which coder a stream needs; decoding waits until `decode_jobs`.
+
+    Args:
+        reader: moves to behind the stream.
+        count: its symbols.
+        alphabet: they lie in [0, alphabet).
+        last: nothing follows it; otherwise it is `framed`.
+    """
     tag = reader.byte()
     if tag not in _BY_TAG:
         raise FormatError(f"stream coder {tag} is unknown to this squeezekit")
-    return Job(_BY_TAG[tag], reader.rest(), count, alphabet)
+    if last:
+        payload = reader.rest()
+    else:
+        payload = reader.take(Plain.bytes_for(count, alphabet) if tag == Plain.tag else reader.varint())
+    return Job(_BY_TAG[tag], payload, count, alphabet)
 
 
 def decode_jobs(jobs: Sequence[Job]) -> list[np.ndarray]:

@@ -26,6 +26,8 @@ __all__ = ["Model", "Stage", "Symbols", "read", "tilted", "write_model"]
 # Of every table; more would not fit a core's cache.
 PRECISION = 13
 MAX_USED = 1 << 10
+# A symbol takes some hundred bytes while it is decoded.
+MAX_SYMBOLS = 1 << 22
 MAX_POSITIONS = 1 << 7
 MAX_CLASSES = 15
 COEFFICIENT_BITS = 5
@@ -143,7 +145,7 @@ def write_model(model: Model) -> bytes:
 
 
 def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) -> Model:
-    table = frequencies.read(reader, alphabet)
+    table = frequencies.read(reader, alphabet, grid.size)
     kinds = reader.byte()
     scale_classes, mean_classes = kinds & 15, kinds >> 4
     if not 2 <= len(table.symbols) <= MAX_USED or scale_classes == 0 or mean_classes == 0:
@@ -192,6 +194,11 @@ class Symbols:
     """Masks and then what they leave, or only that."""
     lanes: tuple[rans.Lanes, ...]
 
+    @property
+    def held_symbols(self) -> int:
+        """See `lockstep.Stream`."""
+        return self.count
+
     def tables(self) -> list[Tables]:
         """See `lockstep.Stream`."""
         return [stage.tables() for stage in self.stages]
@@ -220,6 +227,8 @@ def read(data: memoryview, count: int, alphabet: int) -> Symbols:
     Raises:
         FormatError: not a stream of so many symbols of this alphabet.
     """
+    if count > MAX_SYMBOLS:
+        raise FormatError(f"{count:,} symbols coded by contexts; at most {MAX_SYMBOLS:,} are allowed")
     reader = bits.Reader(data)
     positions, width = reader.varint(MAX_POSITIONS), reader.varint(MAX_POSITIONS)
     columns = reader.varint(count)

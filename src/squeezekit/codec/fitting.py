@@ -13,9 +13,8 @@ from squeezekit.codec.grid import UNIT, Grid, History, Phase
 
 __all__ = ["encode", "grid_of", "suits"]
 
-# Fewer symbols than the first do not pay for a model; more than the second take long to fit and to decode.
+# Fewer symbols do not pay for a model.
 LEAST_SYMBOLS = 1 << 11
-MOST_SYMBOLS = 1 << 22
 # Masks pay when at least this share of the symbols are the same.
 _LEAST_SHARE = 0.2
 # (scale classes, value classes) that are tried.
@@ -37,10 +36,8 @@ def grid_of(shape: tuple[int, ...], count: int) -> Grid | None:
 
 def suits(histogram: np.ndarray) -> bool:
     """Whether a stream of this histogram is worth trying."""
-    return (
-        LEAST_SYMBOLS <= histogram.sum() <= MOST_SYMBOLS
-        and 3 <= np.count_nonzero(histogram) <= contexts.MAX_USED
-    )
+    used = int(np.count_nonzero(histogram))
+    return LEAST_SYMBOLS <= int(histogram.sum()) <= contexts.MAX_SYMBOLS and 3 <= used <= contexts.MAX_USED
 
 
 def encode(symbols: np.ndarray, histogram: np.ndarray, grid: Grid) -> bytes | None:
@@ -138,6 +135,8 @@ def _stage(
         if scale_kinds * mean_kinds * contexts.LEAST_PER_CLASS > grid.size:
             continue
         mean_cuts, scale_cuts = _cuts(predicted, mean_kinds), _cuts(sizes, scale_kinds)
+        if len(mean_cuts) + len(scale_cuts) == 0:
+            continue
         wide = len(mean_cuts) + 1
         classes = np.searchsorted(mean_cuts, np.concatenate(predicted), side="right")
         classes += wide * np.searchsorted(scale_cuts, np.concatenate(sizes), side="right")
@@ -168,7 +167,9 @@ def _lanes(seen: _Seen, model: Model, classes: np.ndarray | None) -> bytes:
 def _cost(seen: _Seen, model: Model, classes: np.ndarray | None) -> float:
     """Bits of the model and of the symbols coded with it."""
     used = model.table.symbols
-    frequency = contexts.tilted(model.table.levels, seen.stage.values[used], model.tilts).reshape(-1, len(used))
+    frequency = contexts.tilted(model.table.levels, seen.stage.values[used], model.tilts).reshape(
+        -1, len(used)
+    )
     counts = _counts(seen, classes, len(frequency))[:, used]
     log = contexts.PRECISION - np.log2(frequency)
     return 8 * len(contexts.write_model(model)) + float((counts * log).sum())
@@ -185,9 +186,7 @@ def _counts(seen: _Seen, classes: np.ndarray | None, kinds: int) -> np.ndarray:
 
 def _least_squares(features: list[list[np.ndarray]], targets: list[np.ndarray]) -> np.ndarray:
     """Coefficients in thirty-seconds for the features and the constant, fitted over several phases."""
-    rows = [
-        np.stack([*part, np.full_like(part[0], UNIT)]).astype(np.float64) / UNIT for part in features
-    ]
+    rows = [np.stack([*part, np.full_like(part[0], UNIT)]).astype(np.float64) / UNIT for part in features]
     x = np.concatenate(rows, axis=1)
     y = np.concatenate(targets) / UNIT
     found = np.linalg.solve(x @ x.T + _RIDGE * np.eye(len(x)), x @ y)

@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from squeezekit.codec import bits
-from squeezekit.codec.coders import Coder, Job, encode_on_grid, encode_stream, parse_stream, stream_bytes
+from squeezekit.codec.coders import (
+    Coder,
+    Job,
+    encode_on_grid,
+    encode_stream,
+    framed,
+    parse_stream,
+    stream_bytes,
+)
 from squeezekit.errors import FormatError
 
 __all__ = [
@@ -172,7 +180,7 @@ def _planes(elements: np.ndarray, coders: Sequence[Coder]) -> Candidate:
     # A rotated byte is the same bits in another order: nothing to gain.
     rotations = (False, True) if elements.itemsize > 1 else (False,)
     counts = {rotated: plane_histograms(elements, rotated) for rotated in rotations}
-    sizes = {rotated: sum(5 + stream_bytes(row, coders) for row in counts[rotated]) for rotated in rotations}
+    sizes = {rotated: sum(2 + stream_bytes(row, coders) for row in counts[rotated]) for rotated in rotations}
     rotated = min(sizes, key=lambda rotated: sizes[rotated])
 
     def write() -> bytes:
@@ -183,7 +191,7 @@ def _planes(elements: np.ndarray, coders: Sequence[Coder]) -> Candidate:
                 chunk = _chunk_planes(elements[first : first + _CHUNK], rotated)
                 plane[first : first + _CHUNK] = chunk[:, row]
             stream = encode_stream(plane, counts[rotated][row], coders)
-            parts += [bits.varint(len(stream)), stream]
+            parts.append(stream if row == elements.itemsize - 1 else framed(stream))
         return b"".join(parts)
 
     return Candidate(2 + sizes[rotated], write)
@@ -195,9 +203,9 @@ def _signed(elements: np.ndarray, coders: Sequence[Coder], shape: Sequence[int])
     counts = histogram(symbols, 256)
 
     def frame(stream: bytes) -> bytes:
-        return bytes([PLANES, _SIGNED]) + bits.varint(len(stream)) + stream
+        return bytes([PLANES, _SIGNED]) + stream
 
-    yield Candidate(4 + stream_bytes(counts, coders), lambda: frame(encode_stream(symbols, counts, coders)))
+    yield Candidate(2 + stream_bytes(counts, coders), lambda: frame(encode_stream(symbols, counts, coders)))
     stream = encode_on_grid(symbols, counts, coders, shape)
     if stream is not None:
         yield Candidate.of(frame(stream))
@@ -207,8 +215,7 @@ def _parse_planes(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
     rotated = reader.byte()
     if rotated > _SIGNED or (rotated == _SIGNED and item_bytes != 1):
         raise FormatError("byte planes of an unknown kind")
-    jobs = tuple(parse_stream(reader.take(reader.varint()), count, 256) for _ in range(item_bytes))
-    reader.finish()
+    jobs = tuple(parse_stream(reader, count, 256, last=row == item_bytes - 1) for row in range(item_bytes))
 
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
         planes = out.view(np.uint8).reshape(-1, item_bytes)
@@ -304,7 +311,7 @@ def _parse_palette(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
     keys = np.cumsum(reader.numbers(size) + 1) - 1
     if item_bytes not in (2, 4) or size == 0 or int(keys[-1]) >= 1 << (8 * item_bytes):
         raise FormatError("a codebook of values that the tensor cannot hold")
-    job = parse_stream(reader.rest(), count, size)
+    job = parse_stream(reader, count, size, last=True)
 
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
         _from_keys(keys, out.dtype).take(streams[0], out=out)

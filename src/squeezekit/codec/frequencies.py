@@ -25,6 +25,7 @@ __all__ = [
     "cost_bits",
     "decoding_table",
     "frequencies",
+    "longest_precision",
     "read",
     "weights",
 ]
@@ -38,6 +39,7 @@ MAX_LEVEL = 20 * OCTAVE
 _STEPS = (16, 8, 4, 2)  # levels are multiples of one of these: from half an octave to a sixteenth
 _SPACINGS = tuple(1 << power for power in range(6))
 _WEIGHT_BITS = 12
+_SLOTS_PER_SYMBOL = 64
 
 
 def _root(value: int) -> int:
@@ -170,7 +172,8 @@ def _choose(data: bytes) -> Table:
             best = min(best, choice[0])
     _, levels, used, head, body = min(choices, key=lambda choice: choice[0])
     # The shortest table, in the decoder's cache, that costs next to nothing more than the longest.
-    fitting = [p for p in PRECISIONS if 1 << p >= len(used)]
+    longest = longest_precision(int(histogram.sum()))
+    fitting = [p for p in PRECISIONS if len(used) <= 1 << p and p <= longest]
     costs = {p: cost_bits(histogram[used], frequencies(weights(levels), p), p) for p in fitting}
     precision = next(p for p in fitting if costs[p] <= 1.0005 * min(costs.values()) + 4)
     first = bytes([PRECISIONS.index(precision) | body[0] << 2])
@@ -212,12 +215,18 @@ def _smoothed(exact: np.ndarray, counts: np.ndarray, knots: np.ndarray, spacing:
     return (share * exact[at]).sum(axis=1) / share.sum(axis=1)
 
 
-def read(reader: bits.Reader, alphabet: int) -> Table:
+def longest_precision(count: int) -> int:
+    """The longest table that so many symbols may have: it must not take much more than they do."""
+    return max(PRECISIONS[0], (_SLOTS_PER_SYMBOL * count).bit_length() - 1)
+
+
+def read(reader: bits.Reader, alphabet: int, count: int) -> Table:
     """Read a table.
 
     Args:
         reader: moves to behind the table.
         alphabet: symbols lie in [0, alphabet).
+        count: how many will be decoded.
 
     Raises:
         FormatError: not a table of such symbols.
@@ -230,7 +239,7 @@ def read(reader: bits.Reader, alphabet: int) -> Table:
         return Table(symbols, np.zeros(1, np.int64), PRECISIONS[0])
     head = reader.byte()
     precision, step, spacing_code = PRECISIONS[head & 3], _STEPS[head >> 2 & 3], head >> 4
-    if spacing_code >= len(_SPACINGS) or used > 1 << precision:
+    if spacing_code >= len(_SPACINGS) or used > 1 << precision or precision > longest_precision(count):
         raise FormatError("a frequency table of an unknown kind")
     spacing = _SPACINGS[spacing_code]
     at_knots = np.cumsum(bits.unzigzag(reader.numbers(len(_knots(used, spacing))))) * step

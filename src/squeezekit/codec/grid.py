@@ -95,8 +95,8 @@ class Grid:
             flags = np.ones((1, kernels), bool)
         else:
             # (rows, positions, columns) -> (positions, rows, columns)
-            flags = present.reshape(self.rows, self.positions, self.columns).transpose(1, 0, 2)
-            flags = flags.reshape(self.positions, kernels)
+            by_position = present.reshape(self.rows, self.positions, self.columns).transpose(1, 0, 2)
+            flags = by_position.reshape(self.positions, kernels)
         phases = []
         for positions in _diagonals(self.positions, self.width):
             kept = [np.flatnonzero(flags[position % len(flags)]) for position in positions]
@@ -135,7 +135,7 @@ class History:
         self._grid, self._present, self._typical = grid, present, typical
         wide = grid.columns if grid.by_position else grid.positions * grid.columns
         self._rows, self._columns = _Sums(grid.rows, typical), _Sums(wide, typical)
-        self._here: Cells
+        self._here: Phase
         if grid.by_position:
             self._values = np.zeros(grid.size, np.int32)
             if present is not None:

@@ -21,6 +21,8 @@ _GROUP_LANES = 4096
 _BLOCK = 1 << 16
 # Entries of all tables that are held at once: 40 MB.
 _MAX_ENTRIES = 1 << 23
+# Symbols of streams in several phases, some hundred bytes each.
+_MAX_HELD = 1 << 22
 
 Asking = Generator[tuple[int, int, "np.ndarray | None"], np.ndarray, np.ndarray]
 """Yields (which part of the stream, how many symbols, which table each has), is sent the symbols, and returns
@@ -33,6 +35,10 @@ class Stream(Protocol):
     @property
     def lanes(self) -> Sequence[Lanes]:
         """Of each part."""
+
+    @property
+    def held_symbols(self) -> int:
+        """Symbols that everything is kept of until the last is decoded."""
 
     def tables(self) -> "Sequence[Tables]":
         """Build the tables of each part."""
@@ -49,15 +55,16 @@ def decode(streams: Sequence[Stream]) -> list[np.ndarray]:
     """
     outputs: list[np.ndarray] = []
     batch: list[tuple[Stream, Sequence[Tables]]] = []
-    entries = 0
+    entries = held = 0
     for stream in streams:
         tables = stream.tables()
-        size = sum(len(table.entries) for table in tables)
-        if batch and entries + size > _MAX_ENTRIES:
+        entries += sum(len(table.entries) for table in tables)
+        held += stream.held_symbols
+        if batch and (entries > _MAX_ENTRIES or held > _MAX_HELD):
             outputs += _decode_batch(batch)
-            batch, entries = [], 0
+            batch = []
+            entries, held = sum(len(table.entries) for table in tables), stream.held_symbols
         batch.append((stream, tables))
-        entries += size
     return outputs + (_decode_batch(batch) if batch else [])
 
 
@@ -174,7 +181,7 @@ class Decoder:
     def finish(self) -> None:
         """Refuse streams that do not end where their encoder began."""
         for part in self._parts:
-            if part.state.any() or (part.position != part.end).any():
+            if (part.state != 1).any() or (part.position != part.end).any():
                 raise FormatError("coded symbols that do not end where they should")
 
     def _decode_group(self, group: "list[_Work]") -> None:
@@ -251,9 +258,7 @@ class _LookUp:
 class _Run:
     """The lanes of several streams side by side."""
 
-    def __init__(
-        self, parts: Sequence[_Part], look_up: _LookUp, widths: Sequence[int] | None = None
-    ) -> None:
+    def __init__(self, parts: Sequence[_Part], look_up: _LookUp, widths: Sequence[int] | None = None) -> None:
         self._parts, self._look_up = parts, look_up
         self._widths = [part.lanes for part in parts] if widths is None else widths
         pairs = list(zip(parts, self._widths, strict=True))

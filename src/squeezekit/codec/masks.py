@@ -25,7 +25,9 @@ def _order(group: int) -> np.ndarray:
 
 
 def _count(masks: np.ndarray) -> np.ndarray:
-    return np.unpackbits(masks.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1).sum(axis=1, dtype=np.int64)
+    return np.unpackbits(masks.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1).sum(
+        axis=1, dtype=np.int64
+    )
 
 
 def ones(group: int) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 Symbols are dealt out like cards: of a *phase* of n symbols lane j codes number j, j + lanes, ... A lane is a
 32-bit state and a run of 16-bit words. Decoding a symbol takes it out of the state's low bits; a state that
-falls below 2**16 takes in the lane's next word, if one is left. Lanes begin (where the encoder began, which is
-where the decoder ends) at state 0 and without a word, so that a lane costs about 13 bits and no more, and a
-decoder that ends anywhere else has read a damaged stream.
+falls below 2**16 takes in the lane's next word, if one is left. A lane begins (where the encoder began,
+which is where the decoder ends) at state 1 and without words, so that it costs some two bytes and no more, and
+a decoder that ends anywhere else has read a damaged stream.
 
 Streams may have several phases, and which table a symbol of one phase has may depend on symbols of the phases
 before. `squeezekit.codec.lockstep` decodes many streams together.
@@ -31,6 +31,8 @@ _LANE_BYTES = 1024
 # No more steps than this where it takes two lanes, or at most twice as many as the bytes call for.
 _STEPS = 2048
 _WORD_BITS = 16
+_MAX_HOLES = 8
+
 
 def lane_count(symbols: int, code_bytes: float) -> int:
     """Choose how many lanes to deal symbols out to."""
@@ -66,13 +68,24 @@ def encode(
     Returns:
         Number of lanes, their lengths, their words.
     """
+    state, words, used = _run(phases, frequency, start, precision, lanes)
+    if not _balanced(used.sum(axis=0)):
+        # A pattern in step with the lanes: a decoder's table of them would be mostly holes.
+        state, words, used = _run(phases, frequency, start, precision, 1)
+    return _write_lanes(state, words, used)
+
+
+def _run(
+    phases: Sequence[np.ndarray], frequency: np.ndarray, start: np.ndarray, precision: int, lanes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lanes' last states (lanes,), the words they put out and whether each is one (steps, lanes)."""
     frequency, start = frequency.astype(np.uint64), start.astype(np.uint64)
     precision_bits = np.uint64(precision)
     limit = frequency << np.uint64(32 - precision)
     word_bits, low = np.uint64(_WORD_BITS), np.uint64((1 << _WORD_BITS) - 1)
     rows = sum(-(-len(phase) // lanes) for phase in phases)
     words, used = np.zeros((rows, lanes), np.uint16), np.zeros((rows, lanes), bool)
-    state = np.zeros(lanes, np.uint64)
+    state = np.ones(lanes, np.uint64)
     row = rows
     # The decoder takes out what was put in last, so everything goes in backwards.
     for phase in reversed(phases):
@@ -88,7 +101,12 @@ def encode(
             quotient = own // share
             # own // share * 2**precision + own % share + start
             state[:width] = (quotient << precision_bits) + (own - quotient * share) + start[entry]
-    return _write_lanes(state, words, used)
+    return state, words, used
+
+
+def _balanced(counts: np.ndarray) -> bool:
+    """Whether a table with a column for each lane's words would be mostly full."""
+    return int(counts.max()) * len(counts) <= _MAX_HOLES * int(counts.sum()) + (1 << 14)
 
 
 def _write_lanes(state: np.ndarray, words: np.ndarray, used: np.ndarray) -> bytes:
@@ -139,6 +157,8 @@ def read(reader: bits.Reader, symbols: int, phases: int = 1) -> Lanes:
     # At most one word a symbol, and two for the state.
     if counts.min() < 0 or counts.max() > 2 + phases + symbols // count or counts.sum() != len(words):
         raise FormatError("lanes that do not fill their stream")
+    if not _balanced(counts):
+        raise FormatError("lanes of too different lengths")
     return Lanes(_columns(words, counts), counts)
 
 

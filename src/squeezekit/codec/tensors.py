@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from squeezekit.codec import bits, masks
-from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, parse_stream, stream_bytes
+from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, framed, parse_stream, stream_bytes
 from squeezekit.codec.forms import (
     Candidate,
     Palette,
@@ -105,8 +105,7 @@ def _sparse_grouped(
     counts = histogram(places, alphabet)
 
     def write() -> bytes:
-        stream = encode_stream(places, counts, coders)
-        return head + bits.varint(len(stream)) + stream + inner.write()
+        return head + framed(encode_stream(places, counts, coders)) + inner.write()
 
     return Candidate(len(head) + 3 + stream_bytes(counts, coders) + inner.size_bytes, write)
 
@@ -118,7 +117,7 @@ def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
     whole = stride > 0 and 1 <= group <= masks.MAX_GROUP and count % (group * stride) == 0
     if rest_count == 0 or not (whole or (group, stride) == (8, 1)):
         raise FormatError("a sparse tensor whose masks do not fit it")
-    places = parse_stream(reader.take(reader.varint()), -(-count // group), 1 << group)
+    places = parse_stream(reader, -(-count // group), 1 << group, last=False)
     # Only one level: the rest of a sparse tensor is never sparse itself.
     inner = parse_form(reader.byte(), reader, rest_count, item_bytes)
 
