@@ -171,7 +171,7 @@ def test_golden_stream():
     assert np.array_equal(decode(stream, len(symbols), 256), symbols)
 
 
-GOLDEN = "?"
+GOLDEN = "4d3368ce12a26df0c4f156b0897ea86f272c0192458836af24d769b77c7555f8"
 
 
 # --- hostile streams -----------------------------------------------------------------------------------------------

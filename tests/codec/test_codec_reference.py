@@ -7,8 +7,8 @@ import zlib
 
 import numpy as np
 import pytest
-from make_golden import GOLDEN
-from synthetic_tflite import Tensor, golden_model, tflite
+from make_golden import FILES, FOLDER
+from synthetic_tflite import Tensor, tflite
 
 from squeezekit import codec
 
@@ -403,8 +403,9 @@ def unpack(sqz):
     return out
 
 
-def test_the_page_describes_the_golden_file():
-    assert unpack(GOLDEN.read_bytes()) == golden_model()
+@pytest.mark.parametrize("name", FILES)
+def test_the_page_describes_the_golden_files(name):
+    assert unpack((FOLDER / f"{name}.sqz").read_bytes()) == FILES[name][0]()
 
 
 def kernel(shape, sparsity):

@@ -25,14 +25,14 @@ __all__ = ["Model", "Stage", "Symbols", "read", "tilted", "write_model"]
 
 # Of every table; more would not fit a core's cache.
 PRECISION = 13
-MAX_USED = 1 << 10
+MAX_USED = 1 << 12
 # A symbol takes some hundred bytes while it is decoded.
 MAX_SYMBOLS = 1 << 22
 MAX_POSITIONS = 1 << 7
 MAX_CLASSES = 15
 COEFFICIENT_BITS = 5
 # A class takes a table; so many symbols of the grid must stand against each.
-LEAST_PER_CLASS = 1024
+LEAST_PER_CLASS = 256
 _MAX_CUT = (1 << 31) - 1
 # Tilts are in eighths of an octave at the largest value.
 _TILT = 4
@@ -151,7 +151,7 @@ def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) ->
     if not 2 <= len(table.symbols) <= MAX_USED or scale_classes == 0 or mean_classes == 0:
         raise FormatError("a context model of an unknown kind")
     none = np.zeros(0, np.int64)
-    if scale_classes * mean_classes * LEAST_PER_CLASS > grid.size:
+    if 1 < scale_classes * mean_classes > grid.size // LEAST_PER_CLASS:
         raise FormatError("a context model of more classes than its symbols can pay for")
     if scale_classes == mean_classes == 1:
         return Model(table, [], none, none, none, np.zeros((1, 1, 2), np.int64))

@@ -132,7 +132,7 @@ def _stage(
     scale = _least_squares(sized, [np.abs(values) * np.int32(UNIT) for values in seen.values])
     sizes = [contexts.predict(scale, features) for features in sized]
     for scale_kinds, mean_kinds in kinds:
-        if scale_kinds * mean_kinds * contexts.LEAST_PER_CLASS > grid.size:
+        if scale_kinds * mean_kinds > grid.size // contexts.LEAST_PER_CLASS:
             continue
         mean_cuts, scale_cuts = _cuts(predicted, mean_kinds), _cuts(sizes, scale_kinds)
         if len(mean_cuts) + len(scale_cuts) == 0:

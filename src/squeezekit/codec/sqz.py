@@ -48,7 +48,8 @@ def pack(
         tflite: the whole file, at most 1 GiB; whatever is appended to it (a metadata zip) comes along.
         info: a JSON object to carry in the header (labels, preprocessing, provenance), for files that have
             none inside.
-        coder: "huffman", or "none" to store everything uncompressed, as a reference to measure against.
+        coder: one of `CODERS`: "auto" for the smallest file, "huffman" or "rans" for the quickest decoding, "small"
+            for contexts wherever they help, "none" to store everything uncompressed, to measure against.
         progress: called with (bytes done, bytes in all).
 
     Returns:
