@@ -19,7 +19,7 @@ def one_line(text: str) -> bool:
 
 
 @pytest.mark.parametrize("integers", ["", "uint8"])
-@pytest.mark.parametrize("coder", ["huffman", "none"])
+@pytest.mark.parametrize("coder", list(codec.CODERS))
 def test_pack_and_unpack_give_the_exact_bytes(integers, coder, squeezekit, tmp_path):
     first, packed, second = tmp_path / "x.tflite", tmp_path / "x.sqz", tmp_path / "new" / "y.tflite"
     first.write_bytes(tflite("places", integers))
@@ -34,7 +34,7 @@ def test_pack_and_unpack_give_the_exact_bytes(integers, coder, squeezekit, tmp_p
 def test_pack_and_unpack_json(model, squeezekit, tmp_path):
     packed, size = tmp_path / "x.sqz", model.stat().st_size
     _, out, _ = squeezekit("pack", model, "-o", packed, "--json")
-    expected = {"input_bytes": size, "output_bytes": packed.stat().st_size, "coder": "huffman"}
+    expected = {"input_bytes": size, "output_bytes": packed.stat().st_size, "coder": codec.DEFAULT_CODER}
     assert json.loads(out) == expected
     _, out, _ = squeezekit("unpack", packed, "-o", tmp_path / "y.tflite", "--json")
     assert json.loads(out) == {"input_bytes": packed.stat().st_size, "output_bytes": size}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["CODES", "Tensor", "golden_model", "tflite"]
+__all__ = ["CODES", "Tensor", "golden_contexts_model", "golden_model", "smooth_kernel", "tflite"]
 
 CODES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9, "int4": 17}
 
@@ -166,3 +166,18 @@ def golden_model(operators: Sequence[Sequence[int]] = ((0, 1, 7), (2, 3), (0, 1,
         tensors.append(Tensor(f"dense_1/bias{end}", "int32", (40,), data, scales=scales))
     tensors.append(Tensor("small", "int64", (2,), np.array([1, 10], "<i8").tobytes()))
     return tflite(tensors, b"PK appended bytes", operators)
+
+
+def smooth_kernel() -> bytes:
+    """A pruned int8 kernel (8, 3, 3, 64) whose weights resemble their neighbours; integer arithmetic only."""
+    noise = np.arange(8 * 9 * 64, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
+    noise = (noise * noise >> np.uint64(17)).astype(np.int64).reshape(8, 3, 3, 64)
+    middle = (noise[:, :1, :1] >> 3) % 81 - 40
+    weights = middle + noise % 5 - 2
+    weights[noise % 23 < 7] = 0
+    return weights.astype(np.int8).tobytes()
+
+
+def golden_contexts_model() -> bytes:
+    """One tensor that is worth coding by contexts."""
+    return tflite([Tensor("smooth", "int8", (8, 3, 3, 64), smooth_kernel())])

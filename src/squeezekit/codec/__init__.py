@@ -1,13 +1,14 @@
 """Lossless packing of any `.tflite`, or any arrays, into a small `.sqz`. NumPy and the standard library only."""
 
 from squeezekit.codec.arrays import decode_tensors, encode_tensors
-from squeezekit.codec.coders import CODERS
+from squeezekit.codec.coders import CODERS, DEFAULT_CODER
 from squeezekit.codec.container import is_sqz
 from squeezekit.codec.description import Description, TensorLine, describe
 from squeezekit.codec.sqz import pack, read_info, unpack
 
 __all__ = [
     "CODERS",
+    "DEFAULT_CODER",
     "Description",
     "TensorLine",
     "decode_tensors",

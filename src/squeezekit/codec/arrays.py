@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from squeezekit.codec import bits, blob, tensors
-from squeezekit.codec.coders import coders_named
+from squeezekit.codec.coders import DEFAULT_CODER, coders_named
 from squeezekit.codec.container import Section, Sections, join, split
 from squeezekit.codec.layout import MAX_FILE_BYTES, MAX_TENSORS, within_ratio
 from squeezekit.codec.sqz import Progress, write_info
@@ -52,7 +52,7 @@ def encode_tensors(
     arrays: Mapping[str, np.ndarray],
     *,
     info: Mapping[str, Any] | None = None,
-    coder: str = "huffman",
+    coder: str = DEFAULT_CODER,
     progress: Progress | None = None,
 ) -> bytes:
     """Pack arrays losslessly: names, types, shapes and every bit of the values.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from squeezekit.codec import bits
-from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, parse_stream, stream_bytes
+from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, framed, parse_stream, stream_bytes
 from squeezekit.errors import FormatError
 
 __all__ = ["decode", "encode", "estimate_bytes"]
@@ -58,8 +58,8 @@ def encode(tensors: Sequence[np.ndarray], coders: Sequence[Coder]) -> bytes:
     stream = encode_stream(symbols.astype(np.uint16), histogram, coders)
     writer = bits.BitWriter(int(widths.sum()))
     writer.write(values & ((1 << widths) - 1), widths)
-    head = bits.varint(len(histogram)) + bits.numbers(shifts) + bits.varint(len(stream))
-    return head + stream + writer.to_bytes()
+    head = bits.varint(len(histogram)) + bits.numbers(shifts)
+    return head + framed(stream) + writer.to_bytes()
 
 
 def decode(payload: bytes | memoryview, counts: Sequence[int]) -> list[np.ndarray]:
@@ -80,7 +80,7 @@ def decode(payload: bytes | memoryview, counts: Sequence[int]) -> list[np.ndarra
     shifts = reader.numbers(len(counts))
     if alphabet == 0 or not counts or shifts.max() > 31:
         raise FormatError("a pool of tensors whose bits do not fit them")
-    job = parse_stream(reader.take(reader.varint()), sum(counts), alphabet)
+    job = parse_stream(reader, sum(counts), alphabet, last=False)
     low = np.frombuffer(reader.rest(), np.uint8)
     widths = np.repeat(shifts, counts)
     if len(low) != (int(widths.sum()) + 7) // 8:

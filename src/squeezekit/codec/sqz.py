@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from squeezekit.codec import bits, blob, pool, skeleton, tensors
-from squeezekit.codec.coders import Coder, coders_named
+from squeezekit.codec.coders import DEFAULT_CODER, Coder, coders_named
 from squeezekit.codec.container import Section, Sections, join, split
 from squeezekit.codec.flatbuffer import tensor_spans
 from squeezekit.codec.layout import (
@@ -53,7 +53,7 @@ def pack(
     tflite: bytes,
     *,
     info: Mapping[str, Any] | None = None,
-    coder: str = "huffman",
+    coder: str = DEFAULT_CODER,
     progress: Progress | None = None,
 ) -> bytes:
     """Pack a `.tflite` losslessly.
@@ -62,7 +62,8 @@ def pack(
         tflite: the whole file, at most 1 GiB; whatever is appended to it (a metadata zip) comes along.
         info: a JSON object to carry in the header (labels, preprocessing, provenance), for files that have
             none inside.
-        coder: "huffman", or "none" to store everything uncompressed, as a reference to measure against.
+        coder: one of `CODERS`: "auto" for the smallest file, "huffman" or "rans" for the quickest decoding, "small"
+            for contexts wherever they help, "none" to store everything uncompressed, to measure against.
         progress: called with (bytes done, bytes in all).
 
     Returns:
