@@ -63,10 +63,10 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows, indent=2))
         return
-    print(f"{'':8}{'plain ms':>10}{'compressed ms':>15}{'ratio (quartiles)':>22}")
+    print(f"{'':8}{'plain ms':>10}{'compressed ms':>15}{'ratio (quartiles)':>26}")
     for name, row in rows.items():
         spread = f"{row['ratio']:.3f} ({row['ratio_low']:.3f} to {row['ratio_high']:.3f})"
-        print(f"{name:8}{row['plain_ms']:10.1f}{row['compressed_ms']:15.1f}{spread:>22}")
+        print(f"{name:8}{row['plain_ms']:10.1f}{row['compressed_ms']:15.1f}{spread:>26}")
 
 
 def alternate(steps: tuple[Step, Step], blocks: int, count: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ takes the float network of that run and applies each recipe to it, every stage t
 (with --distil the float network teaches). Every file is packed and run by the runtime on the test images; the
 validation column is what may be chosen by, and agreement is the share of test images to which the file gives the same
 label as the network as it was trained, transforms and all. Interrupted and started again, it goes on where it was.
-OUT/techniques.json holds every figure.
+OUT/techniques.json holds every figure; --page writes the table into a page of the documents, between its marks.
 """
 
 import argparse
@@ -19,6 +19,8 @@ import keras
 
 from squeezekit import compress, data, files, models, runtime, study, training
 from squeezekit.cli.output import table
+
+BEGIN, END = "<!-- techniques:begin -->", "<!-- techniques:end -->"
 
 RECIPES = (
     "prune(0.8)",
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--distil", action="store_true", help="The float network teaches.")
     parser.add_argument("--validate", action="store_true", help="Leave the test images alone: to choose by.")
     parser.add_argument("--recipe", action="append", help="Instead of the usual ones; may be given again.")
+    parser.add_argument("--page", type=Path, metavar="FILE.md", help="Where the table goes too.")
     options = parser.parse_args()
     plan = study.Plan(compress_epochs=options.epochs)
     shop = study.open_workshop(options.data, options.out, size=plan.size, validation=plan.validation)
@@ -52,13 +55,21 @@ def main() -> None:
     for line in options.recipe or RECIPES:
         rows.append(one_recipe(shop, model, plan, line, distil, measured=not options.validate))
     files.write_json(options.out / "techniques.json", rows)
-    print(
-        table(
-            ("recipe", "validation", "top-1", "loses", ".sqz bytes", "agreement"),
-            list(map(cells(rows[0]), rows)),
-            right=(1, 2, 3, 4, 5),
-        )
-    )
+    head = ("recipe", "validation", "top-1", "loses", ".sqz bytes", "agreement")
+    body = [cells(row, rows[0]) for row in rows]
+    print(table(head, body, right=(1, 2, 3, 4, 5)))
+    if options.page:
+        lines = [head, ("---", *["---:"] * (len(head) - 1)), *body]
+        write_between(options.page, "\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def write_between(page: Path, text: str) -> None:
+    """Put `text` between the page's marks."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"Expected the marks {BEGIN} and {END} in {page}.")
+    files.write_text(page, f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def one_recipe(
@@ -107,23 +118,19 @@ def agreement(shop: study.Workshop, trained: Any, path: Path) -> float:
     return same / len(shop.dataset.test)
 
 
-def cells(reference: dict[str, Any]) -> Any:
-    """What makes a row of the table."""
-
-    def make(row: dict[str, Any]) -> tuple[str, ...]:
-        if "top1" not in row:
-            return row["recipe"] or "float", f"{row['validation']:.1%}", "", "", "", ""
-        loss = 100 * (reference["top1"] - row["top1"])
-        return (
-            row["recipe"] or "float",
-            f"{row['validation']:.1%}",
-            f"{row['top1']:.1%}",
-            f"{loss:.1f} points",
-            f"{row['file_bytes']:,}",
-            f"{row['agreement']:.1%}" if "agreement" in row else "",
-        )
-
-    return make
+def cells(row: dict[str, Any], reference: dict[str, Any]) -> tuple[str, ...]:
+    """A row of the table."""
+    name = f"`{row['recipe']}`" if row["recipe"] else "float"
+    if "top1" not in row:
+        return name, f"{row['validation']:.1%}", "", "", "", ""
+    return (
+        name,
+        f"{row['validation']:.1%}",
+        f"{row['top1']:.1%}",
+        f"{100 * (reference['top1'] - row['top1']):.1f} points",
+        f"{row['file_bytes']:,}",
+        f"{row['agreement']:.1%}" if "agreement" in row else "",
+    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ __all__ = [
     "check_model",
     "clone",
     "copied",
+    "copy_weights",
     "hooked_layers",
     "kernel_in_use",
     "leaves",
@@ -90,11 +91,16 @@ def clone(model: keras.Model, convert: Convert) -> keras.Model:
         for inside in compiled:
             inside.compiled = True
     for layer, copy in pairs:
-        if is_block(layer):
-            _copy_block(names[id(layer)], layer, copy)
-        else:
-            _copy_state(layer, copy)
+        copy_weights(names.get(id(layer), layer.name), layer, copy)
     return result
+
+
+def copy_weights(name: str, layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
+    """Give a built copy of a layer or block the weights of the original, and the state of its transforms."""
+    if is_block(layer):
+        _copy_block(name, layer, copy)
+    else:
+        _copy_state(layer, copy)
 
 
 def _copy_block(name: str, block: keras.layers.Layer, copy: keras.layers.Layer) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 from keras.src.models.functional import Functional  # the class of keras.Model(inputs, outputs), not exported
 
-from squeezekit.compress.base import Inserted, to_numpy
+from squeezekit.compress.base import Inserted
+from squeezekit.compress.cloning import check_model, copied, copy_weights
 
 __all__ = ["Call", "Graph", "graph_of", "rebuild"]
 
@@ -111,6 +112,9 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
 
     Returns:
         The copy, not compiled. A layer or nested model that is called in several places still is one.
+
+    Raises:
+        ValueError: the model, or one inside it, is subclassed or not built, or a block cannot be copied.
     """
     names: dict[int, str] = {}
     for step in graph_of(model).calls:
@@ -120,8 +124,12 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
 
     def chain(operation: Any) -> list[Any]:
         def copy(**changes: Any) -> Any:
-            made = type(operation).from_config(operation.get_config() | changes)
-            pairs.append((operation, made))
+            if changes:
+                made = type(operation).from_config(operation.get_config() | changes)
+            else:
+                made = copied(operation)
+            if isinstance(operation, keras.layers.Layer):
+                pairs.append((operation, made))
             return made
 
         if id(operation) not in chains:
@@ -132,6 +140,7 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
         return chains[id(operation)]
 
     def part(inside: keras.Model) -> keras.Model:
+        check_model(inside.name, inside)
         # Those of the outermost model; what enters a nested one was dealt with outside.
         entries = {
             tensor.name: chain(tensor._keras_history.operation)
@@ -164,9 +173,7 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
 
     result = part(model)
     for old, new in pairs:
-        if isinstance(old, keras.layers.Layer):
-            for source, target in zip(old.variables, new.variables, strict=True):
-                target.assign(to_numpy(source))
+        copy_weights(names[id(old)], old, new)
     return result
 
 
