@@ -19,8 +19,8 @@ __all__ = ["compress", "expand"]
 RAW, DEFLATE, LZMA = range(3)
 # What a decoder must set aside; a graph of more than this is rare and loses little.
 _DICTIONARY_BYTES = 1 << 20
-# Flatbuffers are made of aligned 4-byte words, names are not: try models of both.
-_LZMA_MODELS = ((3, 0, 2), (0, 2, 2), (1, 1, 2), (3, 0, 0))
+# (lc, lp, pb) for small numbers, for text, and for a flatbuffer that could not be walked: aligned 4-byte words.
+_LZMA_MODELS = ((0, 0, 0), (3, 0, 0), (0, 2, 2))
 # Beyond this LZMA takes minutes; such a skeleton only comes from a file with weights that we cannot find.
 _LZMA_MAX_BYTES = 1 << 24
 
