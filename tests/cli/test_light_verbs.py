@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from squeezekit import codec, runtime
@@ -18,7 +19,7 @@ def one_line(text: str) -> bool:
 
 
 @pytest.mark.parametrize("integers", ["", "uint8"])
-@pytest.mark.parametrize("coder", ["huffman", "none"])
+@pytest.mark.parametrize("coder", list(codec.CODERS))
 def test_pack_and_unpack_give_the_exact_bytes(integers, coder, squeezekit, tmp_path):
     first, packed, second = tmp_path / "x.tflite", tmp_path / "x.sqz", tmp_path / "new" / "y.tflite"
     first.write_bytes(tflite("places", integers))
@@ -33,7 +34,7 @@ def test_pack_and_unpack_give_the_exact_bytes(integers, coder, squeezekit, tmp_p
 def test_pack_and_unpack_json(model, squeezekit, tmp_path):
     packed, size = tmp_path / "x.sqz", model.stat().st_size
     _, out, _ = squeezekit("pack", model, "-o", packed, "--json")
-    expected = {"input_bytes": size, "output_bytes": packed.stat().st_size, "coder": "huffman"}
+    expected = {"input_bytes": size, "output_bytes": packed.stat().st_size, "coder": codec.DEFAULT_CODER}
     assert json.loads(out) == expected
     _, out, _ = squeezekit("unpack", packed, "-o", tmp_path / "y.tflite", "--json")
     assert json.loads(out) == {"input_bytes": packed.stat().st_size, "output_bytes": size}
@@ -83,17 +84,39 @@ def test_info_json(model, packed, squeezekit):
         assert found["labels"] == ["red", "green", "blue"]
         assert found["tensors"]
         for tensor in found["tensors"]:
-            assert set(tensor) == {"name", "shape", "dtype", "coder", "bytes", "entropy_bound_bytes"}
+            assert set(tensor) == {
+                "name", "shape", "dtype", "coder", "bytes", "entropy_bound_bytes", "overhead_bytes", "raw_bytes",
+                "elements", "bits_per_element",
+            }  # fmt: skip
+            assert tensor["overhead_bytes"] == tensor["bytes"] - tensor["entropy_bound_bytes"]
+        if path == packed:
+            assert sum(found["skeleton"].values()) == found["sections"]["skeleton"]
 
 
 def test_info_table(packed, squeezekit):
     status, out, err = squeezekit("info", packed)
     assert (status, err) == (0, "")
     header, *lines = out.splitlines()
-    assert header.split() == ["tensor", "shape", "type", "coder", "bytes", "bound"]
+    assert header.split() == ["tensor", "shape", "type", "coder", "bytes", "bits/weight", "bound", "over"]
+    assert any(line.startswith("in all") for line in lines)
+    assert any(line.startswith("skeleton: texts") for line in lines)
     assert any("3x3" in line and "float32" in line for line in lines)
     assert "labels  red, green, blue" in lines
-    assert len({len(line) for line in lines[:2]}) == 1
+    assert len({line.index("float32") for line in lines if "float32" in line}) == 1
+
+
+def test_info_of_arrays(squeezekit, tmp_path):
+    path = tmp_path / "weights.sqz"
+    path.write_bytes(
+        codec.encode_tensors({"kernel": np.zeros((3, 3), np.float32)}, info={"framework": "none"})
+    )
+    status, out, err = squeezekit("info", path)
+    assert (status, err) == (0, "")
+    assert "kernel" in out
+    assert "framework  none" in out
+    found = json.loads(squeezekit("info", path, "--json")[1])
+    assert found["bytes"] == path.stat().st_size == sum(found["sections"].values())
+    assert squeezekit("unpack", path, "-o", tmp_path / "x.tflite")[0] == 2
 
 
 def test_info_of_a_network_that_is_no_classifier(squeezekit, tmp_path):

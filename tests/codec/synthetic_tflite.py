@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["CODES", "Tensor", "golden_model", "tflite"]
+__all__ = ["CODES", "Tensor", "golden_contexts_model", "golden_model", "smooth_kernel", "tflite"]
 
 CODES = {"float32": 0, "float16": 1, "int32": 2, "uint8": 3, "int64": 4, "int8": 9, "int4": 17}
 
@@ -19,6 +19,7 @@ class Tensor:
     data: bytes
     outside: bool = False
     """Put the bytes behind the flatbuffer and point at them by offset and size, as files over 2 GB do."""
+    scales: tuple[float, ...] = ()
 
 
 class _Builder:
@@ -66,8 +67,10 @@ class _Builder:
         return [start + 4 * index for index in range(count)]
 
 
-def tflite(tensors: Sequence[Tensor], appended: bytes = b"") -> bytes:
-    """A model of one subgraph whose tensors have the given contents, and no operators."""
+def tflite(
+    tensors: Sequence[Tensor], appended: bytes = b"", operators: Sequence[Sequence[int]] = ()
+) -> bytes:
+    """A model of one subgraph whose tensors have the given contents; of operators only inputs are given."""
     builder = _Builder()
     builder.patch(0)
     # The root must follow its own vtable, so the root offset is patched once the table is written.
@@ -79,20 +82,42 @@ def tflite(tensors: Sequence[Tensor], appended: bytes = b"") -> bytes:
     buffer_slots = builder.tables(model[4], len(tensors) + 1)
     builder.align(4)
     slot = subgraph_slot
-    subgraph = builder.table({0: ("I", 0), 4: ("I", 0)})
+    subgraph = builder.table({0: ("I", 0), 3: ("I", 0), 4: ("I", 0)})
     struct.pack_into("<I", builder.out, slot, subgraph[-1] - slot)
     builder.vector(subgraph[4], b"main\0", 4)
     builder.align(4)
     for number, (tensor, slot) in enumerate(
         zip(tensors, builder.tables(subgraph[0], len(tensors)), strict=True)
     ):
-        fields = {0: ("I", 0), 1: ("b", CODES[tensor.dtype]), 2: ("I", number + 1), 3: ("I", 0)}
+        fields = {
+            0: ("I", 0),
+            1: ("b", CODES[tensor.dtype]),
+            2: ("I", number + 1 if tensor.data else 0),
+            3: ("I", 0),
+        }
+        if tensor.scales:
+            fields[4] = ("I", 0)
         table = builder.table(fields)
         struct.pack_into("<I", builder.out, slot, table[-1] - slot)
         builder.vector(table[0], struct.pack(f"<{len(tensor.shape)}i", *tensor.shape), len(tensor.shape))
         name = tensor.name.encode()
         builder.vector(table[3], name + b"\0", len(name))
         builder.align(4)
+        if tensor.scales:
+            quantization = builder.table({2: ("I", 0), 3: ("I", 0)})
+            struct.pack_into("<I", builder.out, table[4], quantization[-1] - table[4])
+            count = len(tensor.scales)
+            builder.vector(quantization[2], np.array(tensor.scales, "<f4").tobytes(), count)
+            builder.vector(quantization[3], bytes(8 * count), count, alignment=8)
+    for inputs, slot in zip(operators, builder.tables(subgraph[3], len(operators)), strict=True):
+        builder.align(4)
+        # Options of type 17 (reshape) have an offset, those of type 9 (softmax) a number.
+        table = builder.table({0: ("I", 0), 1: ("I", 0), 3: ("B", 17 - 8 * (len(inputs) % 2)), 4: ("I", 0)})
+        struct.pack_into("<I", builder.out, slot, table[-1] - slot)
+        builder.vector(table[1], struct.pack(f"<{len(inputs)}i", *inputs), len(inputs))
+        options = builder.table({0: ("I", 0)})
+        struct.pack_into("<I", builder.out, table[4], options[-1] - table[4])
+        builder.vector(options[0], struct.pack("<i", -1), 1)
     outside = []
     for slot, content in zip(buffer_slots, [None, *tensors], strict=True):
         builder.align(4)
@@ -112,8 +137,11 @@ def tflite(tensors: Sequence[Tensor], appended: bytes = b"") -> bytes:
     return bytes(builder.out) + appended
 
 
-def golden_model() -> bytes:
-    """Every tensor form in one small model; integer arithmetic only, so it is the same everywhere."""
+def golden_model(operators: Sequence[Sequence[int]] = ((0, 1, 7), (2, 3), (0, 1, 8))) -> bytes:
+    """Every tensor form in one small model; integer arithmetic only, so it is the same everywhere.
+
+    Its operators are none that LiteRT knows.
+    """
     noise = np.cumsum(np.arange(1, 2049, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(7))
     noise = (noise >> np.uint64(13)).astype(np.uint32)
     bell = (noise % 16 + noise // 16 % 16 + noise // 256 % 16).astype(np.uint8)
@@ -121,13 +149,35 @@ def golden_model() -> bytes:
     mantissas = noise[:200] << np.uint32(8) & np.uint32(0x807FFF00)
     values = np.array([0.0, -0.5, 0.25, 0.75], "<f4")
     kernel = values[np.where(noise[:1152] % 32 < 28, 0, noise[:1152] % 4)]
+    product = (float(np.float32(0.3)) / 128,)
     tensors = [
-        Tensor("dense", "int8", (600,), (bell[:600] - np.uint8(24)).tobytes()),
+        Tensor("image", "uint8", (1, 8, 8, 3), b"", scales=(0.0078125,)),
+        Tensor("dense_1", "int8", (600,), (bell[:600] - np.uint8(24)).tobytes(), scales=(0.3,)),
         Tensor("pruned", "float32", (16, 3, 3, 8), kernel.tobytes()),
         Tensor("shared", "float32", (200,), values[noise[300:500] % 3].tobytes()),
         Tensor("bias", "float32", (200,), (exponents | mantissas).astype("<u4").tobytes()),
         Tensor("zeros", "int32", (64,), bytes(256)),
         Tensor("noise", "uint8", (150,), (noise[:150] >> np.uint32(5)).astype(np.uint8).tobytes()),
-        Tensor("small", "int64", (2,), np.array([1, 10], "<i8").tobytes()),
     ]
-    return tflite(tensors, appended=b"PK appended bytes")
+    spread = bell.astype("<i4") * 64 + (noise % 64).astype("<i4") - 1440
+    biases = (("", 600, 1, product), ("_2", 640, 50, (0.5,)))
+    for end, at, step, scales in biases:
+        data = (spread[at : at + 40] * step).astype("<i4").tobytes()
+        tensors.append(Tensor(f"dense_1/bias{end}", "int32", (40,), data, scales=scales))
+    tensors.append(Tensor("small", "int64", (2,), np.array([1, 10], "<i8").tobytes()))
+    return tflite(tensors, b"PK appended bytes", operators)
+
+
+def smooth_kernel() -> bytes:
+    """A pruned int8 kernel (8, 3, 3, 64) whose weights resemble their neighbours; integer arithmetic only."""
+    noise = np.arange(8 * 9 * 64, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)
+    noise = (noise * noise >> np.uint64(17)).astype(np.int64).reshape(8, 3, 3, 64)
+    middle = (noise[:, :1, :1] >> 3) % 81 - 40
+    weights = middle + noise % 5 - 2
+    weights[noise % 23 < 7] = 0
+    return weights.astype(np.int8).tobytes()
+
+
+def golden_contexts_model() -> bytes:
+    """One tensor that is worth coding by contexts."""
+    return tflite([Tensor("smooth", "int8", (8, 3, 3, 64), smooth_kernel())])

@@ -132,7 +132,7 @@ def test_no_coder_stores_raw():
 
 
 def test_unknown_coder_is_named():
-    with pytest.raises(ValueError, match=r"one of huffman, none\. Received: coder='zip'"):
+    with pytest.raises(ValueError, match=r"one of auto, huffman, none, rans, small\. Received: coder='zip'"):
         coders_named("zip")
 
 

@@ -13,6 +13,8 @@ __all__ = ["command"]
 
 # A longer name keeps its end, which tells layers apart.
 _NAME_WIDTH = 48
+# Coders of tensors whose bytes are counted elsewhere.
+_ELSEWHERE = ("skeleton", "shared")
 
 
 @click.command("info", short_help="Say what is in a .sqz or .tflite and where its bytes go.")
@@ -22,11 +24,14 @@ def command(model: Path, as_json: bool) -> None:
     """Say what is in a .sqz or .tflite, tensor by tensor.
 
     The bound is the zero-order entropy: what a coder that knows only how often each value occurs in a
-    tensor could reach at best.
+    tensor could reach at best; codebooks and code tables come on top.
     """
     data = model.read_bytes()
     try:
-        contents, description = read_contents(data), codec.describe(data)
+        description = codec.describe(data)
+        # A file of arrays has no network, and nothing that belongs to one.
+        network = "arrays" not in description.sections
+        contents = read_contents(data) if network else Contents(b"", (), None, description.info)
     except FormatError as error:
         raise FormatError(f"{model}: {error}") from error
     if as_json:
@@ -48,10 +53,15 @@ def _as_json(description: codec.Description, contents: Contents) -> dict[str, ob
                 "coder": line.coder,
                 "bytes": line.bytes,
                 "entropy_bound_bytes": line.entropy_bound_bytes,
+                "overhead_bytes": line.overhead_bytes,
+                "raw_bytes": line.raw_bytes,
+                "elements": line.elements,
+                "bits_per_element": round(line.bits_per_element, 3),
             }
             for line in description.tensors
         ],
         "sections": description.sections,
+        "skeleton": description.skeleton,
         "labels": list(contents.labels),
         "preprocess": preprocess.to_dict() if preprocess else None,
         "provenance": contents.provenance,
@@ -65,16 +75,29 @@ def _as_text(description: codec.Description, contents: Contents) -> str:
             "x".join(map(str, line.shape)) or "scalar",
             line.dtype,
             line.coder,
-            f"{line.bytes:,}",
-            f"{line.entropy_bound_bytes:,}",
+            *_figures(
+                line.bytes, line.elements, line.entropy_bound_bytes, counted=line.coder not in _ELSEWHERE
+            ),
         ]
         for line in description.tensors
     ]
-    parts = [table(["tensor", "shape", "type", "coder", "bytes", "bound"], rows, right=[4, 5])]
+    own = [line for line in description.tensors if line.coder not in _ELSEWHERE]
+    if own:
+        sums = (sum(line.bytes for line in own), sum(line.elements for line in own))
+        bound = sum(line.entropy_bound_bytes for line in own)
+        rows.append(["in all", "", "", "", *_figures(*sums, bound, counted=True)])
+    header = ["tensor", "shape", "type", "coder", "bytes", "bits/weight", "bound", "over"]
+    parts = [table(header, rows, right=[4, 5, 6, 7])]
     sizes = [*description.sections.items(), ("in all", description.bytes)]
     if len(contents.tflite) != description.bytes:
         sizes.append(("as .tflite", len(contents.tflite)))
-    parts.append(table(["section", "bytes"], [[name, f"{size:,}"] for name, size in sizes], right=[1]))
+    lines = [[name, f"{size:,}"] for name, size in sizes]
+    if description.skeleton:
+        place = next(number for number, (name, _) in enumerate(lines) if name == "skeleton") + 1
+        lines[place:place] = [
+            [f"skeleton: {name}", f"({size:,})"] for name, size in description.skeleton.items()
+        ]
+    parts.append(table(["section", "bytes"], lines, right=[1]))
     facts = [["labels", ", ".join(contents.labels) or "none in the file"]]
     if contents.preprocess:
         image = contents.preprocess
@@ -83,3 +106,10 @@ def _as_text(description: codec.Description, contents: Contents) -> str:
     facts += [[str(name), str(value)] for name, value in contents.provenance.items()]
     parts.append(table(["about", ""], facts))
     return "\n\n".join(parts)
+
+
+def _figures(size: int, elements: int, bound: int, *, counted: bool) -> list[str]:
+    """Bytes, bits an element, bound, and what the bytes are beyond it."""
+    if not counted:
+        return ["-", "", f"{bound:,}", ""]
+    return [f"{size:,}", f"{8 * size / elements:.2f}", f"{bound:,}", f"{size - bound:+,}"]

@@ -16,14 +16,18 @@ __all__ = ["command"]
 @click.command("pack", short_help="Pack a .tflite into a .sqz, losslessly.")
 @click.argument("model", metavar="MODEL.tflite", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, metavar="MODEL.sqz", type=click.Path(path_type=Path))
-@click.option("--coder", type=click.Choice(["huffman", "none"]), default="huffman", show_default=True)
+@click.option(
+    "--coder", type=click.Choice(list(codec.CODERS)), default=codec.DEFAULT_CODER, show_default=True
+)
 @click.option("--labels", metavar="FILE", type=click.Path(path_type=Path), help="One label a line, in order.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(model: Path, output: Path, coder: str, labels: Path | None, as_json: bool) -> None:
     """Pack any .tflite into a .sqz that `squeezekit unpack` turns back into the exact bytes.
 
-    --coder none stores the tensors as they are. --labels FILE names the classes of a file that does not
-    name them itself; it goes into the .sqz, and comes before labels inside the .tflite.
+    --coder says how tensors are coded: huffman and rans decode fastest, small looks at a weight's
+    surroundings too, auto takes whatever is smallest, none stores them as they are. --labels FILE names the
+    classes of a file that does not name them itself; it goes into the .sqz, and comes before labels inside
+    the .tflite.
     """
     refuse_same_file(model, output)
     tflite = model.read_bytes()

@@ -1,8 +1,21 @@
-"""Lossless packing of any `.tflite` into a small `.sqz`. NumPy and the standard library only."""
+"""Lossless packing of any `.tflite`, or any arrays, into a small `.sqz`. NumPy and the standard library only."""
 
-from squeezekit.codec.coders import CODERS
+from squeezekit.codec.arrays import decode_tensors, encode_tensors
+from squeezekit.codec.coders import CODERS, DEFAULT_CODER
 from squeezekit.codec.container import is_sqz
 from squeezekit.codec.description import Description, TensorLine, describe
 from squeezekit.codec.sqz import pack, read_info, unpack
 
-__all__ = ["CODERS", "Description", "TensorLine", "describe", "is_sqz", "pack", "read_info", "unpack"]
+__all__ = [
+    "CODERS",
+    "DEFAULT_CODER",
+    "Description",
+    "TensorLine",
+    "decode_tensors",
+    "describe",
+    "encode_tensors",
+    "is_sqz",
+    "pack",
+    "read_info",
+    "unpack",
+]

@@ -12,12 +12,18 @@ import numpy as np
 
 from squeezekit.errors import FormatError
 
-__all__ = ["BitWriter", "Reader", "numbers", "read_bits", "unzigzag", "varint", "zigzag"]
+__all__ = ["BitWriter", "Reader", "numbers", "numbers_bits", "read_bits", "unzigzag", "varint", "zigzag"]
 
 # The largest value that `numbers` and `varint` hold; every size in a `.sqz` fits.
 MAX_NUMBER = 2**32 - 1
+# Texts in all, with the zero bytes behind them.
+MAX_TEXT_BYTES = 1 << 22
 # Written in place of the Golomb parameter when every number is zero and nothing follows.
 _ALL_ZERO = 32
+# Written in place of the parameter when bit lengths are stored as a list of their own.
+_BY_LENGTH = 33
+# Lists no longer than this are read without NumPy.
+_FEW = 160
 # Values handled at once: temporaries stay within some ten megabytes however long the input.
 _CHUNK = 1 << 20
 
@@ -122,7 +128,9 @@ def numbers(values: np.ndarray) -> bytes:
 
     One byte holds the parameter k. A value v becomes w = v + 2**k; with b = bit length of w, the prefix is
     b - 1 - k zeros and a one, the suffix the low b - 1 bits of w. All prefixes come first, then all suffixes.
-    The byte 32 alone says that all values are 0.
+    The byte 32 alone says that all values are 0. The byte 33 says that a list of zigzagged differences of
+    neighbouring bit lengths follows and then of each value the bits below its highest one: that suits numbers
+    which grow and shrink slowly over many octaves, such as the gaps of a codebook of floats.
 
     Example:
         >>> numbers(np.array([5, 6, 7, 4])).hex()
@@ -133,6 +141,20 @@ def numbers(values: np.ndarray) -> bytes:
     values = np.asarray(values, np.int64)
     if not values.any():
         return bytes([_ALL_ZERO]) if len(values) else b""
+    plain = _golomb(values)
+    if len(values) < 8:
+        return plain
+    lengths = _bit_lengths(values)
+    widths = np.maximum(lengths - 1, 0)
+    writer = BitWriter(int(widths.sum()))
+    writer.write(values - (lengths > 0) * (np.int64(1) << widths), widths)
+    by_length = bytes([_BY_LENGTH]) + _golomb(zigzag(np.diff(lengths, prepend=0))) + writer.to_bytes()
+    return min(plain, by_length, key=len)
+
+
+def _golomb(values: np.ndarray) -> bytes:
+    if not values.any():
+        return bytes([_ALL_ZERO])
     # The best k lies near the median's bit length; any k would decode.
     middle = int(np.median(values)).bit_length()
     sizes = {
@@ -147,6 +169,12 @@ def numbers(values: np.ndarray) -> bytes:
     writer.write(ones, suffix_widths - k + 1)
     writer.write(shifted - (ones << suffix_widths), suffix_widths)
     return bytes([k]) + writer.to_bytes()
+
+
+def numbers_bits(values: np.ndarray) -> np.ndarray:
+    """Size of `numbers` for each row of `values` (..., n), with its first byte, to within a byte or so."""
+    sizes = [(2 * _bit_lengths(values + (1 << k)) - 1 - k).sum(axis=-1) for k in range(6)]
+    return 8 + np.min(sizes, axis=0)
 
 
 def varint(value: int) -> bytes:
@@ -172,6 +200,11 @@ class Reader:
         self._data = memoryview(data)
         self._position = 0
 
+    @property
+    def left(self) -> int:
+        """Bytes not read yet."""
+        return len(self._data) - self._position
+
     def take(self, size: int) -> memoryview:
         """Return the next `size` bytes, not copied."""
         end = self._position + size
@@ -180,6 +213,10 @@ class Reader:
         part = self._data[self._position : end]
         self._position = end
         return part
+
+    def peek(self, size: int) -> memoryview:
+        """Return the next bytes, at most `size`, without moving on."""
+        return self._data[self._position : self._position + size]
 
     def byte(self) -> int:
         """Return the next byte."""
@@ -211,15 +248,30 @@ class Reader:
         if count == 0:
             return np.zeros(0, np.int64)
         k = self.byte()
+        if k != _BY_LENGTH:
+            return self._golomb(k, count)
+        lengths = np.cumsum(unzigzag(self._golomb(self.byte(), count)))
+        if lengths.min() < 0 or lengths.max() > 32:
+            raise FormatError("a number of more than 32 bits")
+        widths = np.maximum(lengths - 1, 0)
+        low = read_bits(np.frombuffer(self._data[self._position :], np.uint8), 0, widths).astype(np.int64)
+        self.take((int(widths.sum()) + 7) // 8)
+        return low + (lengths > 0) * (np.int64(1) << widths)
+
+    def _golomb(self, k: int, count: int) -> np.ndarray:
         if k == _ALL_ZERO:
             return np.zeros(count, np.int64)
+        if count <= _FEW:
+            return self._few_numbers(k, count)
         left = np.frombuffer(self._data[self._position :], np.uint8)
         # A prefix has at most 33 bits and a suffix at most 32, so no more than this can belong to the list.
         bits = np.unpackbits(left[: (count * 33 + 7) // 8])
         ones = np.flatnonzero(bits)[:count]
         if k > _ALL_ZERO or len(ones) < count:
             raise FormatError("a damaged list of numbers")
-        suffix_widths = np.diff(ones, prepend=-1) - 1 + k
+        suffix_widths = ones + (k - 1)
+        suffix_widths[1:] -= ones[:-1]
+        suffix_widths[0] += 1
         if suffix_widths.max() > 32:
             raise FormatError("a number of more than 32 bits")
         start = int(ones[-1]) + 1
@@ -229,6 +281,40 @@ class Reader:
             raise FormatError("a number of more than 32 bits")
         self.take((start + int(suffix_widths.sum()) + 7) // 8)
         return values
+
+    def _few_numbers(self, k: int, count: int) -> np.ndarray:
+        """Do the same number by number: so few are done before NumPy has begun."""
+        left = bytes(self._data[self._position : self._position + (count * 65 + 7) // 8])
+        text = bin(int.from_bytes(b"\1" + left, "big"))[3:]
+        zeros, at = [], 0
+        for _ in range(count):
+            one = text.find("1", at)
+            # A number of 32 bits has at most as many zeros before it and k bits more than that behind.
+            if k > _ALL_ZERO or one < 0 or one - at + k > 32:
+                raise FormatError("a damaged list of numbers")
+            zeros.append(one - at)
+            at = one + 1
+        if at + sum(zeros) + k * count > len(text):
+            raise FormatError("cut short inside a list of numbers")
+        values = []
+        for zero in zeros:
+            width = zero + k
+            values.append(int("1" + text[at : at + width], 2) - (1 << k))
+            at += width
+        if max(values) > MAX_NUMBER:
+            raise FormatError("a number of more than 32 bits")
+        self.take((at + 7) // 8)
+        return np.array(values, np.int64)
+
+    def until_zero(self, count: int) -> bytes:
+        """Return all bytes up to and with the zero byte number `count`."""
+        data = bytes(self._data[self._position : self._position + MAX_TEXT_BYTES])
+        end = 0
+        for _ in range(count):
+            end = data.find(0, end) + 1
+            if end == 0:
+                raise FormatError("cut short: a text that does not end")
+        return bytes(self.take(end))
 
     def rest(self) -> memoryview:
         """Return all bytes not read yet."""

@@ -1,23 +1,26 @@
-"""Bytes that are not weights (graph, names, labels) as raw, zlib or LZMA, whichever is smallest.
+"""Bytes that are not weights (graph, names, labels) as raw, deflate or LZMA, whichever is smallest.
 
-The first byte names the method; for LZMA a second byte holds the usual (pb * 5 + lp) * 9 + lc. LZMA is
-stored without a container: it has its own end mark, and the length is known.
+The first byte names the method; for LZMA a second byte holds the usual (pb * 5 + lp) * 9 + lc. Both are stored
+without a container: they have their own end mark, and the length is known. Deflate begins with a dictionary in its
+window (`words`); on texts of a few kilobytes that is worth more than LZMA's better model.
 """
 
 import lzma
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
+from squeezekit.codec.words import DICTIONARY
 from squeezekit.errors import FormatError
 
 __all__ = ["compress", "expand"]
 
 # First byte of a blob; part of the file format.
-RAW, ZLIB, LZMA = range(3)
+RAW, DEFLATE, LZMA = range(3)
 # What a decoder must set aside; a graph of more than this is rare and loses little.
 _DICTIONARY_BYTES = 1 << 20
-# Flatbuffers are made of aligned 4-byte words, names are not: try models of both.
-_LZMA_MODELS = ((3, 0, 2), (0, 2, 2), (1, 1, 2), (3, 0, 0))
+# (lc, lp, pb) for small numbers, for text, and for a flatbuffer that could not be walked: aligned 4-byte words.
+_LZMA_MODELS = ((0, 0, 0), (3, 0, 0), (0, 2, 2))
 # Beyond this LZMA takes minutes; such a skeleton only comes from a file with weights that we cannot find.
 _LZMA_MAX_BYTES = 1 << 24
 
@@ -33,7 +36,7 @@ def _filters(model: tuple[int, int, int]) -> list[dict[str, Any]]:
 
 
 def compress(data: bytes, *, store: bool = False) -> bytes:
-    """Choose the smallest of raw, zlib and LZMA.
+    """Choose the smallest of raw, deflate and LZMA.
 
     Args:
         data: any bytes.
@@ -48,12 +51,18 @@ def compress(data: bytes, *, store: bool = False) -> bytes:
     """
     blobs = [bytes([RAW]) + data]
     if not store:
-        blobs.append(bytes([ZLIB]) + zlib.compress(data, 9))
+        blobs += [bytes([DEFLATE]) + body for body in _deflate(data)]
         if len(data) <= _LZMA_MAX_BYTES:
             for lc, lp, pb in _LZMA_MODELS:
                 body = lzma.compress(data, lzma.FORMAT_RAW, filters=_filters((lc, lp, pb)))
                 blobs.append(bytes([LZMA, (pb * 5 + lp) * 9 + lc]) + body)
     return min(blobs, key=len)
+
+
+def _deflate(data: bytes) -> Iterator[bytes]:
+    for strategy in (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED):
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, strategy, DICTIONARY)
+        yield deflate.compress(data) + deflate.flush()
 
 
 def expand(blob: bytes | memoryview, size_bytes: int) -> bytes:
@@ -72,8 +81,8 @@ def expand(blob: bytes | memoryview, size_bytes: int) -> bytes:
     try:
         if method == bytes([RAW]):
             data, whole = bytes(body), True
-        elif method == bytes([ZLIB]):
-            inflate = zlib.decompressobj()
+        elif method == bytes([DEFLATE]):
+            inflate = zlib.decompressobj(-15, DICTIONARY)
             data = inflate.decompress(body, limit)
             whole = inflate.eof and not inflate.unused_data
         elif method == bytes([LZMA]) and len(body):

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from squeezekit.codec import bits, huffman
+from squeezekit.codec import bits, contexts, fitting, frequencies, huffman, lockstep, rans
 from squeezekit.errors import FormatError
 
 __all__ = [
@@ -22,7 +22,9 @@ __all__ = [
     "Plain",
     "coders_named",
     "decode_jobs",
+    "encode_on_grid",
     "encode_stream",
+    "framed",
     "parse_stream",
     "stream_bytes",
 ]
@@ -46,6 +48,10 @@ class Coder(abc.ABC):
     tag: int
     """First byte of every stream of this coder; part of the file format."""
     name: str
+    decode_with: str
+    """Streams of coders that say the same here are decoded together, by any of those coders."""
+    needs_grid = False
+    """Whether it codes only streams whose symbols lie in a grid."""
 
     @abc.abstractmethod
     def size_bytes(self, histogram: np.ndarray) -> int:
@@ -64,19 +70,28 @@ class Coder(abc.ABC):
         """
 
 
+# Steps that a static stream is decoded by at a time.
+_STATIC_STEPS = 128
+
+
 class Plain(Coder):
     """Every symbol in equally many bits: for mantissas and whatever else is as good as random."""
 
     tag = 0
-    name = "plain"
+    name = decode_with = "plain"
 
     @staticmethod
     def _width(alphabet: int) -> int:
         return (alphabet - 1).bit_length()
 
+    @classmethod
+    def bytes_for(cls, count: int, alphabet: int) -> int:
+        """Exact size of a stream."""
+        return (count * cls._width(alphabet) + 7) // 8
+
     def size_bytes(self, histogram: np.ndarray) -> int:
         """See `Coder`."""
-        return (int(histogram.sum()) * self._width(len(histogram)) + 7) // 8
+        return self.bytes_for(int(histogram.sum()), len(histogram))
 
     def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
         """See `Coder`."""
@@ -93,7 +108,7 @@ class Plain(Coder):
 
     def _decode(self, job: Job) -> np.ndarray:
         width = self._width(job.alphabet)
-        if len(job.payload) != (job.count * width + 7) // 8:
+        if len(job.payload) != self.bytes_for(job.count, job.alphabet):
             raise FormatError("a plain stream of the wrong length")
         payload = np.frombuffer(job.payload, np.uint8)
         if width == 8:
@@ -110,7 +125,7 @@ class Huffman(Coder):
     """Canonical Huffman codes in interleaved lanes, see `squeezekit.codec.huffman`."""
 
     tag = 1
-    name = "huffman"
+    name = decode_with = "huffman"
 
     def size_bytes(self, histogram: np.ndarray) -> int:
         """See `Coder`."""
@@ -125,10 +140,132 @@ class Huffman(Coder):
         return huffman.decode([huffman.read(job.payload, job.count, job.alphabet) for job in jobs])
 
 
-_PLAIN, _HUFFMAN = Plain(), Huffman()
-_BY_TAG: Mapping[int, Coder] = MappingProxyType({coder.tag: coder for coder in (_PLAIN, _HUFFMAN)})
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Static:
+    """A stream with one table for all its symbols, read up to its lanes; see `lockstep.Stream`."""
 
-CODERS: Mapping[str, tuple[Coder, ...]] = MappingProxyType({"huffman": (_PLAIN, _HUFFMAN), "none": ()})
+    count: int
+    dtype: np.dtype
+    table: frequencies.Table
+    lanes: tuple[rans.Lanes, ...]
+    """None if one symbol is alone."""
+    held_symbols = 0
+
+    def tables(self) -> list[lockstep.Tables]:
+        """See `lockstep.Stream`."""
+        table = self.table
+        return [lockstep.Tables.of(table.symbols, table.frequencies, table.precision) for _ in self.lanes]
+
+    def decoding(self) -> lockstep.Asking:
+        """See `lockstep.Stream`; asks for some at a time, beside the phases of other streams."""
+        out = np.full(self.count, self.table.symbols[0], self.dtype)
+        if self.lanes:
+            block = _STATIC_STEPS * len(self.lanes[0].counts)
+            for first in range(0, self.count, block):
+                part = out[first : first + block]
+                part[...] = yield 0, len(part), None
+        return out
+
+
+class LockStep(Coder):
+    """A coder whose streams are decoded together with those of others like it."""
+
+    decode_with = "lock step"
+
+    @abc.abstractmethod
+    def parse(self, job: Job) -> lockstep.Stream:
+        """Read a stream's headers."""
+
+    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+        """See `Coder`."""
+        return lockstep.decode([job.coder.parse(job) for job in jobs if isinstance(job.coder, LockStep)])
+
+
+class Rans(LockStep):
+    """Static rANS: fractions of bits, a table of a few dozen bytes; see `squeezekit.codec.rans`."""
+
+    tag = 2
+    name = "rans"
+
+    def size_bytes(self, histogram: np.ndarray) -> int:
+        """See `Coder`."""
+        counts = histogram[histogram > 0]
+        entropy_bytes = int((counts * np.log2(counts.sum() / counts)).sum() / 8)
+        if (
+            entropy_bytes + len(counts) // 8 >= _PLAIN.size_bytes(histogram)
+            or len(counts) > frequencies.MAX_SYMBOLS
+        ):
+            return 2 * int(counts.sum()) + 8  # as good as random: not worth looking for a table
+        table, counts = self._table(histogram)
+        if len(table.symbols) == 1:
+            return len(table.data)
+        code_bytes = frequencies.cost_bits(counts, table.frequencies, table.precision) / 8
+        return len(table.data) + rans.size_bytes(int(counts.sum()), code_bytes)
+
+    @staticmethod
+    def _table(histogram: np.ndarray) -> tuple[frequencies.Table, np.ndarray]:
+        table = frequencies.choose(histogram)
+        return table, histogram[table.symbols]
+
+    def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
+        """See `Coder`."""
+        table, counts = self._table(histogram)
+        if len(table.symbols) == 1:
+            return table.data
+        code_bytes = frequencies.cost_bits(counts, table.frequencies, table.precision) / 8
+        frequency = np.zeros(len(histogram), np.int64)
+        frequency[table.symbols] = table.frequencies
+        start = np.cumsum(frequency) - frequency
+        lanes = rans.lane_count(len(symbols), code_bytes)
+        return table.data + rans.encode([symbols], frequency, start, table.precision, lanes)
+
+    def parse(self, job: Job) -> Static:
+        """See `LockStep`."""
+        reader = bits.Reader(job.payload)
+        table = frequencies.read(reader, job.alphabet, job.count)
+        dtype = np.dtype(np.uint8 if job.alphabet <= 256 else np.uint16)
+        if len(table.symbols) == 1:
+            reader.finish()
+            return Static(job.count, dtype, table, ())
+        return Static(job.count, dtype, table, (rans.read(reader, job.count),))
+
+
+class Contexts(LockStep):
+    """rANS with a table chosen for each symbol by its surroundings; see `squeezekit.codec.contexts`."""
+
+    tag = 3
+    name = "contexts"
+    needs_grid = True
+
+    def size_bytes(self, histogram: np.ndarray) -> int:
+        """See `Coder`; a histogram alone does not tell."""
+        raise NotImplementedError
+
+    def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
+        """See `Coder`; `encode_on_grid` is what to use."""
+        raise NotImplementedError
+
+    def parse(self, job: Job) -> contexts.Symbols:
+        """See `LockStep`."""
+        return contexts.read(job.payload, job.count, job.alphabet)
+
+
+_PLAIN, _HUFFMAN, _RANS, _CONTEXTS = Plain(), Huffman(), Rans(), Contexts()
+_BY_TAG: Mapping[int, Coder] = MappingProxyType(
+    {coder.tag: coder for coder in (_PLAIN, _HUFFMAN, _RANS, _CONTEXTS)}
+)
+
+DEFAULT_CODER = "auto"
+
+CODERS: Mapping[str, tuple[Coder, ...]] = MappingProxyType(
+    {
+        "auto": (_PLAIN, _HUFFMAN, _RANS, _CONTEXTS),
+        "huffman": (_PLAIN, _HUFFMAN),
+        "rans": (_PLAIN, _RANS),
+        "small": (_PLAIN, _RANS, _CONTEXTS),
+        "none": (),
+    }
+)
 """What a user may ask for, and the coders each choice allows; none at all stores every byte as it is."""
 
 
@@ -149,28 +286,60 @@ def coders_named(name: str) -> tuple[Coder, ...]:
 
 def stream_bytes(histogram: np.ndarray, coders: Sequence[Coder]) -> int:
     """Return the size of the smallest stream for symbols of this histogram, to within a few bytes."""
-    return 1 + min(coder.size_bytes(histogram) for coder in coders)
+    return 1 + min(coder.size_bytes(histogram) for coder in coders if not coder.needs_grid)
 
 
 def encode_stream(symbols: np.ndarray, histogram: np.ndarray, coders: Sequence[Coder]) -> bytes:
     """Code symbols with the coder that needs fewest bytes; the first byte names it."""
-    coder = min(coders, key=lambda coder: coder.size_bytes(histogram))
+    free = [coder for coder in coders if not coder.needs_grid]
+    coder = min(free, key=lambda coder: coder.size_bytes(histogram))
     return bytes([coder.tag]) + coder.encode(symbols, histogram)
 
 
-def parse_stream(data: memoryview, count: int, alphabet: int) -> Job:
-    """Read which coder a stream needs; decoding waits until `decode_jobs`."""
-    reader = bits.Reader(data)
+def encode_on_grid(
+    symbols: np.ndarray, histogram: np.ndarray, coders: Sequence[Coder], shape: Sequence[int]
+) -> bytes | None:
+    """Code symbols that lie in a tensor of this shape by their surroundings.
+
+    Returns:
+        The stream; None where no such coder is allowed or none suits.
+    """
+    grid = fitting.grid_of(tuple(shape), len(symbols))
+    if grid is None or not fitting.suits(histogram) or not any(coder.needs_grid for coder in coders):
+        return None
+    stream = fitting.encode(symbols, histogram, grid)
+    return None if stream is None else bytes([Contexts.tag]) + stream
+
+
+def framed(stream: bytes) -> bytes:
+    """A stream that others follow: with its size, unless that is known from the number of its symbols."""
+    return stream if stream[0] == Plain.tag else stream[:1] + bits.varint(len(stream) - 1) + stream[1:]
+
+
+def parse_stream(reader: bits.Reader, count: int, alphabet: int, *, last: bool) -> Job:
+    """Read which coder a stream needs; decoding waits until `decode_jobs`.
+
+    Args:
+        reader: moves to behind the stream.
+        count: its symbols.
+        alphabet: they lie in [0, alphabet).
+        last: nothing follows it; otherwise it is `framed`.
+    """
     tag = reader.byte()
     if tag not in _BY_TAG:
         raise FormatError(f"stream coder {tag} is unknown to this squeezekit")
-    return Job(_BY_TAG[tag], reader.rest(), count, alphabet)
+    if last:
+        payload = reader.rest()
+    else:
+        payload = reader.take(Plain.bytes_for(count, alphabet) if tag == Plain.tag else reader.varint())
+    return Job(_BY_TAG[tag], payload, count, alphabet)
 
 
 def decode_jobs(jobs: Sequence[Job]) -> list[np.ndarray]:
     """Decode streams, those of one coder together, and return them in the order of `jobs`."""
     outputs: dict[int, np.ndarray] = {}
-    for coder in _BY_TAG.values():
-        own = [index for index, job in enumerate(jobs) if job.coder is coder]
+    kinds = {coder.decode_with: coder for coder in _BY_TAG.values()}
+    for kind, coder in kinds.items():
+        own = [index for index, job in enumerate(jobs) if job.coder.decode_with == kind]
         outputs.update(zip(own, coder.decode([jobs[index] for index in own]), strict=True))
     return [outputs[index] for index in range(len(jobs))]

@@ -32,6 +32,8 @@ class Section(enum.IntEnum):
     """The `.tflite` with the tensors cut out, compressed."""
     TENSORS = 4
     """The tensors' payloads, one after the other."""
+    ARRAYS = 5
+    """Names, types and shapes of arrays; in place of layout and skeleton, in a file without a network."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,8 +77,12 @@ def _crc(pieces: Sequence[bytes]) -> int:
     return crc
 
 
-def split(data: bytes | memoryview) -> Sections:
+def split(data: bytes | memoryview, *, arrays: bool | None = False) -> Sections:
     """Take a file apart after checking every checksum.
+
+    Args:
+        data: the whole file.
+        arrays: True for a file of arrays, False for one of a network, None for either.
 
     Raises:
         FormatError: not a `.sqz`, of a later version, cut short, or damaged anywhere.
@@ -102,7 +108,12 @@ def split(data: bytes | memoryview) -> Sections:
         raise FormatError(f"{len(data):,} bytes where {promised:,} belong: cut short or something appended")
     if zlib.crc32(data[:-_CRC_BYTES]) != _uint32(data, len(data) - _CRC_BYTES):
         raise FormatError("damaged: the file's checksum does not match")
-    return Sections(header_bytes + _CRC_BYTES, _sections(data, entries, header_bytes))
+    parts = _sections(data, entries, header_bytes)
+    if arrays is not None and (Section.ARRAYS in parts) != arrays:
+        # Each of the two kinds of file has a reader of its own.
+        kinds = "a network, no arrays" if arrays else "arrays, no network"
+        raise FormatError(f"this .sqz holds {kinds}")
+    return Sections(header_bytes + _CRC_BYTES, parts)
 
 
 def _sections(data: memoryview, entries: list[tuple[int, int, int]], start: int) -> dict[Section, memoryview]:
@@ -116,9 +127,11 @@ def _sections(data: memoryview, entries: list[tuple[int, int, int]], start: int)
             raise FormatError(f"damaged: the checksum of section {Section(kind).name.lower()} does not match")
         parts[Section(kind)] = part
         start += size
-    missing = {Section.LAYOUT, Section.SKELETON, Section.TENSORS} - set(parts)
-    if missing:
-        raise FormatError(f"section {min(missing).name.lower()} is missing")
+    needed = {Section.LAYOUT, Section.SKELETON, Section.TENSORS}
+    if Section.ARRAYS in parts:
+        needed = {Section.TENSORS, Section.ARRAYS}
+    for kind in sorted(needed ^ (set(parts) - {Section.INFO})):
+        raise FormatError(f"section {kind.name.lower()} is {'missing' if kind in needed else 'out of place'}")
     return parts
 
 

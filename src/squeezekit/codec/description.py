@@ -1,13 +1,15 @@
 """What is in a `.sqz` or `.tflite`, and where its bytes go."""
 
 import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
-from squeezekit.codec import tensors
-from squeezekit.codec.container import is_sqz, split
-from squeezekit.codec.flatbuffer import tensor_spans
-from squeezekit.codec.layout import choose_spans
-from squeezekit.codec.sqz import info_of, layout_of, plans_of, unpack
+from squeezekit.codec import arrays, skeleton, tensors
+from squeezekit.codec.container import Section, Sections, is_sqz, split
+from squeezekit.codec.flatbuffer import TensorSpan, tensor_spans
+from squeezekit.codec.layout import POOLED, SMALL, Layout
+from squeezekit.codec.sqz import info_of, layout_of, plans_of, skeleton_of, unpack
 
 __all__ = ["Description", "TensorLine", "describe"]
 
@@ -20,12 +22,26 @@ class TensorLine:
     shape: tuple[int, ...]
     dtype: str
     coder: str
-    """Form and entropy coders, such as "sparse/palette/huffman"; "raw" in a `.tflite`. "skeleton": too short
-    to be coded apart; "shared": the bytes of another tensor, which is listed before."""
+    """Form and entropy coders, such as "sparse/palette/huffman"; "raw" in a `.tflite`. "pool": coded together with
+    other short tensors; "skeleton": too short to be coded apart; "shared": the bytes of another tensor, which is
+    listed before."""
     bytes: int
-    """What the tensor takes in this file; 0 for "skeleton" in a `.sqz` and for "shared"."""
+    """What the tensor takes in this file (of the pool: its share); 0 for "skeleton" in a `.sqz` and for "shared"."""
     entropy_bound_bytes: int
     """See `squeezekit.codec.tensors.entropy_bound_bytes`."""
+    elements: int
+    raw_bytes: int
+    """What the tensor takes uncoded."""
+
+    @property
+    def bits_per_element(self) -> float:
+        """Bits that one element takes in this file."""
+        return 8 * self.bytes / self.elements
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Bytes beyond the bound; negative for a coder that knows more than how often each value occurs."""
+        return self.bytes - self.entropy_bound_bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,11 +51,13 @@ class Description:
     bytes: int
     tensors: tuple[TensorLine, ...]
     sections: dict[str, int]
+    skeleton: dict[str, int]
+    """Bytes of the skeleton's parts, which add up to that section: numbers, texts, scales; empty for a `.tflite`."""
     info: dict[str, Any]
 
 
 def describe(data: bytes) -> Description:
-    """Say what a `.sqz` or `.tflite` holds, tensor by tensor.
+    """Say what a `.sqz` (of a network or of arrays) or `.tflite` holds, tensor by tensor.
 
     Args:
         data: the whole file. A `.sqz` is unpacked for it, since the names lie in the `.tflite`.
@@ -49,31 +67,76 @@ def describe(data: bytes) -> Description:
     """
     if not is_sqz(data):
         # Every tensor that does not overlap another takes what it is long.
-        spans = choose_spans(tensor_spans(data), least_bytes=1)
-        lines = _lines(data, {span.start: ("raw", span.size_bytes) for span in spans})
+        coded: dict[int, tuple[str, int]] = {}
+        stop = 0
+        for span in sorted(tensor_spans(data), key=lambda span: (span.start, -span.size_bytes)):
+            if span.start >= stop:
+                coded[span.start], stop = ("raw", span.size_bytes), span.stop
+        lines = _lines(data, coded)
         in_tensors = sum(line.bytes for line in lines)
         sections = {"skeleton": len(data) - in_tensors, "tensors": in_tensors}
-        return Description(len(data), lines, sections, {})
-    sections_of_file = split(data)
-    layout = layout_of(sections_of_file)
-    coded = {
-        slot.start: (plan.label, slot.payload_bytes)
-        for slot, plan in zip(layout.slots, plans_of(sections_of_file, layout), strict=True)
-    }
-    sizes = {kind.name.lower(): len(part) for kind, part in sections_of_file.parts.items()}
-    sizes = {"header": sections_of_file.header_bytes, **sizes}
-    return Description(len(data), _lines(unpack(data), coded), sizes, info_of(sections_of_file))
+        return Description(len(data), lines, sections, {}, {})
+    parts = split(data, arrays=None)
+    sizes = {kind.name.lower(): len(part) for kind, part in parts.parts.items()}
+    sizes = {"header": parts.header_bytes, **sizes}
+    if Section.ARRAYS in parts.parts:
+        return Description(len(data), _array_lines(data, parts), sizes, {}, info_of(parts))
+    layout = layout_of(parts)
+    frame = skeleton_of(parts, layout)
+    lines = _lines(unpack(data), _coded(parts, layout, frame))
+    pieces = skeleton.part_sizes(parts.parts[Section.SKELETON])
+    return Description(len(data), lines, sizes, pieces, info_of(parts))
 
 
-def _lines(tflite: bytes, coded: dict[int, tuple[str, int]]) -> tuple[TensorLine, ...]:
+def _array_lines(data: bytes, parts: Sections) -> tuple[TensorLine, ...]:
+    values = arrays.decode_tensors(data)
+    lines = []
+    for entry, plan in arrays.plans_of(parts, arrays.read_directory(parts)):
+        array = values[entry.name]
+        if plan is not None:
+            bound = tensors.entropy_bound_bytes(array.astype(entry.dtype).tobytes(), entry.item_bytes)
+            about = (entry.name, entry.shape, entry.dtype.name, plan.label, entry.payload_bytes)
+            lines.append(TensorLine(*about, bound, array.size, array.nbytes))
+    return tuple(lines)
+
+
+def _coded(parts: Sections, layout: Layout, frame: skeleton.Skeleton) -> dict[int, tuple[str, int]]:
+    """Coder and bytes by position in the `.tflite`."""
+    plans = plans_of(parts, layout, frame.contents)
+    coded = {}
+    pooled = sum(
+        contents.size_bytes
+        for contents, size in zip(frame.contents, layout.payload_bytes, strict=True)
+        if size == POOLED
+    )
+    left = layout.pool_bytes
+    for number, (contents, size) in enumerate(zip(frame.contents, layout.payload_bytes, strict=True)):
+        if size == SMALL:
+            coded[contents.start] = ("skeleton", 0)
+        elif size == POOLED:
+            share = left * contents.size_bytes // pooled
+            left, pooled = left - share, pooled - contents.size_bytes
+            coded[contents.start] = ("pool", share)
+        else:
+            coded[contents.start] = (plans[number].label, size)
+    return coded
+
+
+def _lines(tflite: bytes, coded: Mapping[int, tuple[str, int]]) -> tuple[TensorLine, ...]:
     """One line a tensor; `coded` maps a position in the file to coder and bytes there."""
-    spans = tensor_spans(tflite)
     lines, seen = [], set()
-    for span in spans:
+    for span in tensor_spans(tflite):
         coder, size = coded.get(span.start, ("skeleton", 0))
         if span.start in seen:
             coder, size = "shared", 0
         seen.add(span.start)
         bound = tensors.entropy_bound_bytes(memoryview(tflite)[span.start : span.stop], span.item_bytes)
-        lines.append(TensorLine(span.name, span.shape, span.dtype, coder, size, bound))
+        shape = (span.name, span.shape, span.dtype)
+        lines.append(TensorLine(*shape, coder, size, bound, _elements(span), span.size_bytes))
     return tuple(lines)
+
+
+def _elements(span: TensorSpan) -> int:
+    # Types of half a byte: only the shape tells.
+    count = math.prod(side for side in span.shape)
+    return count if min(span.shape, default=1) > 0 else span.size_bytes // span.item_bytes

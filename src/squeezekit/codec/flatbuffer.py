@@ -12,9 +12,9 @@ import struct
 
 from squeezekit.errors import FormatError
 
-__all__ = ["TensorSpan", "is_tflite", "tensor_spans"]
+__all__ = ["IDENTIFIER", "TensorSpan", "bias_scales", "is_tflite", "tensor_spans"]
 
-_IDENTIFIER = b"TFL3"
+IDENTIFIER = b"TFL3"
 # TensorType: name and bytes per element. Types below one byte or of variable size count as bytes.
 _TYPES = {
     0: ("float32", 4), 1: ("float16", 2), 2: ("int32", 4), 3: ("uint8", 1), 4: ("int64", 8), 5: ("string", 1),
@@ -24,9 +24,13 @@ _TYPES = {
 }  # fmt: skip
 # Field numbers of the schema's tables.
 _MODEL_SUBGRAPHS, _MODEL_BUFFERS = 2, 4
-_SUBGRAPH_TENSORS = 0
-_TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME = range(4)
+_SUBGRAPH_TENSORS, _SUBGRAPH_OPERATORS = 0, 3
+_OPERATOR_INPUTS = 1
+_TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_NAME, _TENSOR_QUANTIZATION = range(5)
+_QUANTIZATION_SCALE = 2
 _BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = range(3)
+_READERS = {layout: struct.Struct(layout) for layout in ("<i", "<I", "<H", "<b", "<Q")}
+_MAX_TABLES = 1 << 20
 _MAX_RANK = 16
 _MAX_NAME_BYTES = 1 << 16
 
@@ -53,14 +57,17 @@ class TensorSpan:
 class _Flat:
     """Bounds-checked reads from a flatbuffer."""
 
-    def __init__(self, data: bytes | memoryview) -> None:
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
         self.data = memoryview(data)
+        self.size = len(data)
+        # In a file where nothing is listed twice, no more tables than this can be listed.
+        self._tables_left = min(len(data) // 4, _MAX_TABLES)
 
     def number(self, position: int, layout: str) -> int:
-        size = struct.calcsize(layout)
-        if position < 0 or position + size > len(self.data):
+        reader = _READERS[layout]
+        if position < 0 or position + reader.size > self.size:
             raise FormatError("a flatbuffer that points outside its file")
-        return struct.unpack_from(layout, self.data, position)[0]
+        return reader.unpack_from(self.data, position)[0]
 
     def follow(self, position: int) -> int:
         """Where the offset stored at `position` points."""
@@ -92,15 +99,18 @@ class _Flat:
     def tables(self, table: int, index: int) -> list[int]:
         """Positions of the tables in a vector of tables."""
         start, length = self.vector(table, index, 4)
+        self._tables_left -= length
+        if self._tables_left < 0:
+            raise FormatError("a flatbuffer that lists its tables again and again")
         return [self.follow(start + 4 * item) for item in range(length)]
 
 
-def is_tflite(data: bytes | memoryview) -> bool:
+def is_tflite(data: bytes | bytearray | memoryview) -> bool:
     """Whether the bytes claim to be a TFLite flatbuffer."""
-    return bytes(data[4:8]) == _IDENTIFIER
+    return bytes(data[4:8]) == IDENTIFIER
 
 
-def tensor_spans(data: bytes | memoryview) -> list[TensorSpan]:
+def tensor_spans(data: bytes | bytearray | memoryview) -> list[TensorSpan]:
     """All tensors that have contents in the file, subgraph by subgraph, in the file's order.
 
     Tensors that share a buffer are all listed, with the same span.
@@ -169,3 +179,35 @@ def _buffer_span(flat: _Flat, buffer: int) -> tuple[int, int]:
     if start <= 1 or start + size > len(flat.data):
         return 0, 0
     return start, size
+
+
+def bias_scales(data: bytes | bytearray | memoryview) -> list[tuple[int, int, int, int]]:
+    """Find the scales that are likely products: those of operators' third inputs, the biases.
+
+    Args:
+        data: a whole `.tflite`. The scales themselves need not be filled in yet.
+
+    Returns:
+        (position of the bias's scales, their number, position of the input's one scale, position of the weights'
+        scales), ascending and each bias once; weights have as many scales as their bias, or the bias is left out.
+    """
+    found: dict[int, tuple[int, int, int, int]] = {}
+    try:
+        flat = _Flat(data)
+        for subgraph in flat.tables(flat.follow(0), _MODEL_SUBGRAPHS):
+            tensors = flat.tables(subgraph, _SUBGRAPH_TENSORS)
+            for operator in flat.tables(subgraph, _SUBGRAPH_OPERATORS):
+                start, length = flat.vector(operator, _OPERATOR_INPUTS, 4)
+                inputs = [flat.number(start + 4 * place, "<I") for place in range(3)] if length == 3 else []
+                if inputs and max(inputs) < len(tensors):
+                    image, weight, bias = (_scales(flat, tensors[index]) for index in inputs)
+                    if image[1] and weight[1] == bias[1] > 0:
+                        found.setdefault(bias[0], (*bias, image[0], weight[0]))
+    except FormatError:
+        return []
+    return [found[start] for start in sorted(found)]
+
+
+def _scales(flat: _Flat, tensor: int) -> tuple[int, int]:
+    position = flat.field(tensor, _TENSOR_QUANTIZATION)
+    return flat.vector(flat.follow(position), _QUANTIZATION_SCALE, 4) if position else (0, 0)

@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from squeezekit.codec import bits
-from squeezekit.codec.coders import Coder, Job, encode_stream, parse_stream, stream_bytes
+from squeezekit.codec.coders import (
+    Coder,
+    Job,
+    encode_on_grid,
+    encode_stream,
+    framed,
+    parse_stream,
+    stream_bytes,
+)
 from squeezekit.errors import FormatError
 
 __all__ = [
@@ -32,8 +40,14 @@ __all__ = [
 
 # First byte of a tensor's payload; part of the file format.
 RAW, CONSTANT, PLANES, PALETTE = range(4)
+# How byte planes are made: as they are (0), rotated left by one bit (1), of bytes with the top bit flipped (2).
+_SIGNED = 2
 # A codebook entry costs two to three bytes: far beyond this many values, byte planes are as good and faster.
 MAX_PALETTE = 4096
+# A payload coded by contexts must be smaller than any other by one part in this.
+_WORTH = 300
+# Where values repeat so often a codebook is smaller than byte planes, and those need not be weighed.
+_MANY_REPEATS = 16
 _CHUNK = 1 << 20
 
 
@@ -43,6 +57,11 @@ class Candidate:
 
     size_bytes: int
     write: Callable[[], bytes]
+
+    @classmethod
+    def of(cls, payload: bytes) -> "Candidate":
+        """A payload that is written already, and takes longer to decode than others: it must be worth it."""
+        return cls(len(payload) + len(payload) // _WORTH, lambda: payload)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,7 +83,7 @@ def histogram(symbols: np.ndarray, alphabet: int) -> np.ndarray:
 
 
 def candidates(
-    elements: np.ndarray, palette: "Palette | None", coders: Sequence[Coder]
+    elements: np.ndarray, palette: "Palette | None", coders: Sequence[Coder], shape: Sequence[int] = ()
 ) -> Iterator[Candidate]:
     """Every form of this module that fits the elements, the raw one first.
 
@@ -72,6 +91,7 @@ def candidates(
         elements: uint8, uint16, uint32 or uint64 array, shape (n,), n >= 1.
         palette: from `find_palette`.
         coders: allowed for streams; none leaves only the raw form.
+        shape: the tensor's, where the elements are all of a tensor.
     """
     yield Candidate(1 + elements.nbytes, lambda: bytes([RAW]) + elements.tobytes())
     if not coders:
@@ -79,9 +99,12 @@ def candidates(
     if (elements == elements[0]).all():
         yield Candidate(1 + elements.itemsize, lambda: bytes([CONSTANT]) + elements[:1].tobytes())
         return
-    yield _planes(elements, coders)
     if palette is not None:
-        yield _palette(palette, coders)
+        yield from _palette(palette, coders, shape)
+    if palette is None or len(elements) < _MANY_REPEATS * len(palette.keys):
+        yield _planes(elements, coders)
+    if elements.itemsize == 1:
+        yield from _signed(elements, coders, shape)
 
 
 def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> Plan:
@@ -157,7 +180,7 @@ def _planes(elements: np.ndarray, coders: Sequence[Coder]) -> Candidate:
     # A rotated byte is the same bits in another order: nothing to gain.
     rotations = (False, True) if elements.itemsize > 1 else (False,)
     counts = {rotated: plane_histograms(elements, rotated) for rotated in rotations}
-    sizes = {rotated: sum(5 + stream_bytes(row, coders) for row in counts[rotated]) for rotated in rotations}
+    sizes = {rotated: sum(2 + stream_bytes(row, coders) for row in counts[rotated]) for rotated in rotations}
     rotated = min(sizes, key=lambda rotated: sizes[rotated])
 
     def write() -> bytes:
@@ -168,24 +191,39 @@ def _planes(elements: np.ndarray, coders: Sequence[Coder]) -> Candidate:
                 chunk = _chunk_planes(elements[first : first + _CHUNK], rotated)
                 plane[first : first + _CHUNK] = chunk[:, row]
             stream = encode_stream(plane, counts[rotated][row], coders)
-            parts += [bits.varint(len(stream)), stream]
+            parts.append(stream if row == elements.itemsize - 1 else framed(stream))
         return b"".join(parts)
 
     return Candidate(2 + sizes[rotated], write)
 
 
+def _signed(elements: np.ndarray, coders: Sequence[Coder], shape: Sequence[int]) -> Iterator[Candidate]:
+    """One plane of int8 with its top bit flipped, so that neighbours in value are neighbours as symbols."""
+    symbols = elements ^ np.uint8(128)
+    counts = histogram(symbols, 256)
+
+    def frame(stream: bytes) -> bytes:
+        return bytes([PLANES, _SIGNED]) + stream
+
+    yield Candidate(2 + stream_bytes(counts, coders), lambda: frame(encode_stream(symbols, counts, coders)))
+    stream = encode_on_grid(symbols, counts, coders, shape)
+    if stream is not None:
+        yield Candidate.of(frame(stream))
+
+
 def _parse_planes(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
     rotated = reader.byte()
-    if rotated > 1:
+    if rotated > _SIGNED or (rotated == _SIGNED and item_bytes != 1):
         raise FormatError("byte planes of an unknown kind")
-    jobs = tuple(parse_stream(reader.take(reader.varint()), count, 256) for _ in range(item_bytes))
-    reader.finish()
+    jobs = tuple(parse_stream(reader, count, 256, last=row == item_bytes - 1) for row in range(item_bytes))
 
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
         planes = out.view(np.uint8).reshape(-1, item_bytes)
         for row, stream in enumerate(streams):
             planes[:, row] = stream
-        if rotated:
+        if rotated == _SIGNED:
+            np.bitwise_xor(out, 128, out=out)
+        elif rotated:
             for first in range(0, count, _CHUNK):
                 out[first : first + _CHUNK] = _rotate_right(out[first : first + _CHUNK])
 
@@ -255,14 +293,17 @@ def find_palette(elements: np.ndarray) -> Palette | None:
     return Palette(keys, indices, histogram(indices, len(known)))
 
 
-def _palette(palette: Palette, coders: Sequence[Coder]) -> Candidate:
+def _palette(palette: Palette, coders: Sequence[Coder], shape: Sequence[int]) -> Iterator[Candidate]:
     size = len(palette.keys)
-    codebook = bits.varint(size) + bits.numbers(np.diff(palette.keys, prepend=-1) - 1)
+    head = bytes([PALETTE]) + bits.varint(size) + bits.numbers(np.diff(palette.keys, prepend=-1) - 1)
 
     def write() -> bytes:
-        return bytes([PALETTE]) + codebook + encode_stream(palette.indices, palette.counts, coders)
+        return head + encode_stream(palette.indices, palette.counts, coders)
 
-    return Candidate(1 + len(codebook) + stream_bytes(palette.counts, coders), write)
+    yield Candidate(len(head) + stream_bytes(palette.counts, coders), write)
+    stream = encode_on_grid(palette.indices, palette.counts, coders, shape)
+    if stream is not None:
+        yield Candidate.of(head + stream)
 
 
 def _parse_palette(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
@@ -270,7 +311,7 @@ def _parse_palette(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
     keys = np.cumsum(reader.numbers(size) + 1) - 1
     if item_bytes not in (2, 4) or size == 0 or int(keys[-1]) >= 1 << (8 * item_bytes):
         raise FormatError("a codebook of values that the tensor cannot hold")
-    job = parse_stream(reader.rest(), count, size)
+    job = parse_stream(reader, count, size, last=True)
 
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
         _from_keys(keys, out.dtype).take(streams[0], out=out)

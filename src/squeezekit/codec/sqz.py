@@ -1,45 +1,59 @@
 """Pack any `.tflite` losslessly into a `.sqz`, and back to the exact bytes.
 
-The weights' bytes are cut out of the flatbuffer and each tensor is entropy-coded on its own; what remains,
-the skeleton, is compressed as one blob. `docs/format.md` specifies the file, `docs/codec.md` gives reasons.
+The weights' bytes are cut out of the flatbuffer and each tensor is entropy-coded on its own; what remains is the
+`skeleton`. `docs/format.md` specifies the file, `docs/codec.md` gives reasons.
 """
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from squeezekit.codec import blob, tensors
-from squeezekit.codec.coders import coders_named
+from squeezekit.codec import bits, blob, pool, skeleton, tensors
+from squeezekit.codec.coders import DEFAULT_CODER, Coder, coders_named
 from squeezekit.codec.container import Section, Sections, join, split
 from squeezekit.codec.flatbuffer import tensor_spans
 from squeezekit.codec.layout import (
     MAX_FILE_BYTES,
+    POOLED,
+    SMALL,
     Layout,
-    Slot,
-    choose_spans,
     read_layout,
     within_ratio,
     write_layout,
 )
 from squeezekit.errors import FormatError
 
-__all__ = ["Progress", "info_of", "layout_of", "pack", "plans_of", "read_info", "unpack"]
+__all__ = [
+    "Progress",
+    "info_of",
+    "layout_of",
+    "pack",
+    "plans_of",
+    "read_info",
+    "skeleton_of",
+    "unpack",
+    "write_info",
+]
 
 Progress = Callable[[int, int], None]
 
 MAX_INFO_BYTES = 1 << 24
 # Tensors decoded in one go: enough for full lanes, bounded so that memory does not follow the network's size.
 _BATCH_BYTES = 1 << 24
+# Shorter contents (a reshape's target) do better among the skeleton's bytes, and so do buffers that are no tensor's
+# (metadata), unless so large that they might be anything.
+_MIN_TENSOR_BYTES = 32
+_MAX_BUFFER_BYTES = 1 << 16
 
 
 def pack(
     tflite: bytes,
     *,
     info: Mapping[str, Any] | None = None,
-    coder: str = "huffman",
+    coder: str = DEFAULT_CODER,
     progress: Progress | None = None,
 ) -> bytes:
     """Pack a `.tflite` losslessly.
@@ -48,7 +62,8 @@ def pack(
         tflite: the whole file, at most 1 GiB; whatever is appended to it (a metadata zip) comes along.
         info: a JSON object to carry in the header (labels, preprocessing, provenance), for files that have
             none inside.
-        coder: "huffman", or "none" to store everything uncompressed, as a reference to measure against.
+        coder: one of `CODERS`: "auto" for the smallest file, "huffman" or "rans" for the quickest decoding, "small"
+            for contexts wherever they help, "none" to store everything uncompressed, to measure against.
         progress: called with (bytes done, bytes in all).
 
     Returns:
@@ -65,32 +80,18 @@ def pack(
         squeezekit.errors.FormatError: not a .tflite file (no TFL3 mark)
     """
     coders = coders_named(coder)
-    info_section = _write_info(info)
+    info_section = write_info(info)
     if len(tflite) > MAX_FILE_BYTES:
         raise FormatError(f"a .tflite of {len(tflite):,} bytes; at most {MAX_FILE_BYTES:,} can be packed")
-    view = memoryview(tflite)
-    spans = choose_spans(tensor_spans(view))
-    skeleton, slots, payloads, done = bytearray(), [], [], 0
-    for span in spans:
-        skeleton += view[done : span.start]
-        payload = tensors.encode(
-            view[span.start : span.stop], item_bytes=span.item_bytes, coders=coders, shape=span.shape
-        )
-        payloads.append(payload)
-        slots.append(Slot(span.start, span.size_bytes, span.item_bytes, len(payload)))
-        done = span.stop
-        if progress is not None:
-            progress(done, len(tflite))
-    skeleton += view[done:]
-    layout = Layout(len(tflite), zlib.crc32(tflite), tuple(slots))
-    sqz = join(
-        [
-            *info_section,
-            (Section.LAYOUT, [write_layout(layout)]),
-            (Section.SKELETON, [blob.compress(bytes(skeleton), store=not coders)]),
-            (Section.TENSORS, payloads),
-        ]
-    )
+    tensor_spans(tflite)  # refuses what is no .tflite
+    tflite = bytes(tflite)
+    sections = _sections(tflite, skeleton.take_apart(tflite), coders, progress)
+    if sections is None:
+        # No such file is known; but a wrong one must never leave here.
+        sections = _sections(tflite, skeleton.take_apart(tflite, outlined=False), coders, progress)
+    if sections is None:
+        raise AssertionError("A skeleton that does not come back: please report this file.")
+    sqz = join([*info_section, *sections])
     if progress is not None:
         progress(len(tflite), len(tflite))
     if coders and not within_ratio(len(tflite), len(sqz)):
@@ -99,7 +100,59 @@ def pack(
     return sqz
 
 
-def _write_info(info: Mapping[str, Any] | None) -> list[tuple[Section, list[bytes]]]:
+def _sections(
+    tflite: bytes, parts: skeleton.Parts, coders: Sequence[Coder], progress: Progress | None
+) -> list[tuple[Section, list[bytes]]] | None:
+    """All sections but the info; None if the skeleton would not come back as it is."""
+    small: list[memoryview] = []
+    pooled: list[memoryview] = []
+    payloads: list[bytes] = []
+    sizes: list[int] = []
+    for contents in parts.contents:
+        stop = contents.start + contents.size_bytes
+        data = memoryview(tflite)[contents.start : stop]
+        coded = _choose(data, contents, coders)
+        if isinstance(coded, bytes):
+            payloads.append(coded)
+            sizes.append(len(coded))
+        else:
+            (pooled if coded == POOLED else small).append(data)
+            sizes.append(coded)
+        if progress is not None:
+            progress(stop, len(tflite))
+    pool_payload = b""
+    if pooled:
+        pool_payload = pool.encode([np.frombuffer(data, "<i4").astype(np.int64) for data in pooled], coders)
+    layout = Layout(len(tflite), zlib.crc32(tflite), len(pool_payload), tuple(sizes))
+    frame = skeleton.encode(tflite, parts, b"".join(small), coders)
+    if not skeleton.restores(frame, tflite, parts):
+        return None
+    return [
+        (Section.LAYOUT, [write_layout(layout)]),
+        (Section.SKELETON, [frame]),
+        (Section.TENSORS, [pool_payload, *payloads]),
+    ]
+
+
+def _choose(data: memoryview, contents: skeleton.Contents, coders: Sequence[Coder]) -> bytes | int:
+    """A payload; or that the contents stay with the skeleton's bytes, or go to the pool."""
+    if len(data) < _MIN_TENSOR_BYTES or (contents.owner is None and len(data) <= _MAX_BUFFER_BYTES):
+        return SMALL
+    shape = contents.owner.shape if contents.owner else ()
+    payload = tensors.encode(data, item_bytes=contents.item_bytes, coders=coders, shape=shape)
+    if coders and contents.item_bytes == 4:
+        values = np.frombuffer(data, "<i4").astype(np.int64)
+        if pool.estimate_bytes(values) < len(payload):
+            return POOLED
+    return payload
+
+
+def write_info(info: Mapping[str, Any] | None) -> list[tuple[Section, list[bytes]]]:
+    """Build the info section; none when there is no info.
+
+    Raises:
+        ValueError: `info` is not a JSON object.
+    """
     if info is None:
         return []
     try:
@@ -116,12 +169,12 @@ def _write_info(info: Mapping[str, Any] | None) -> list[tuple[Section, list[byte
 
 
 def read_info(sqz: bytes) -> dict[str, Any]:
-    """Return the info object that `pack` was given; empty when none.
+    """Return the info object that `pack` or `encode_tensors` was given; empty when none.
 
     Raises:
         FormatError: not a `.sqz`, or damaged.
     """
-    return info_of(split(sqz))
+    return info_of(split(sqz, arrays=None))
 
 
 def info_of(sections: Sections) -> dict[str, Any]:
@@ -145,17 +198,30 @@ def info_of(sections: Sections) -> dict[str, Any]:
 def layout_of(sections: Sections) -> Layout:
     """Read the layout of a file taken apart, checked against the sizes of the other sections."""
     sqz_bytes = sections.header_bytes + sum(map(len, sections.parts.values()))
-    payload_bytes = len(sections.parts[Section.TENSORS])
-    return read_layout(sections.parts[Section.LAYOUT], sqz_bytes=sqz_bytes, payload_bytes=payload_bytes)
+    tensor_bytes = len(sections.parts[Section.TENSORS])
+    return read_layout(sections.parts[Section.LAYOUT], sqz_bytes=sqz_bytes, tensor_bytes=tensor_bytes)
 
 
-def plans_of(sections: Sections, layout: Layout) -> list[tensors.Plan]:
-    """Read how each tensor of a file taken apart is coded; nothing is decoded yet."""
-    payloads, plans, first = sections.parts[Section.TENSORS], [], 0
-    for slot in layout.slots:
-        payload = payloads[first : first + slot.payload_bytes]
-        plans.append(tensors.parse(payload, slot.size_bytes, slot.item_bytes))
-        first += slot.payload_bytes
+def skeleton_of(sections: Sections, layout: Layout) -> skeleton.Skeleton:
+    """Read the skeleton of a file taken apart, and check that it has room for exactly the layout's tensors."""
+    frame = skeleton.decode(sections.parts[Section.SKELETON], layout.file_bytes)
+    if len(frame.contents) != len(layout.payload_bytes):
+        raise FormatError("a skeleton with room for other tensors")
+    for contents, size in zip(frame.contents, layout.payload_bytes, strict=True):
+        if size == POOLED and contents.item_bytes != 4:
+            raise FormatError("a pool with a tensor that is not of four-byte elements")
+    return frame
+
+
+def plans_of(
+    sections: Sections, layout: Layout, contents: Sequence[skeleton.Contents]
+) -> dict[int, tensors.Plan]:
+    """Read how each tensor with a payload of its own is coded, by its number; nothing is decoded yet."""
+    payloads, plans, first = sections.parts[Section.TENSORS], {}, layout.pool_bytes
+    for number, (place, size) in enumerate(zip(contents, layout.payload_bytes, strict=True)):
+        if size > POOLED:
+            plans[number] = tensors.parse(payloads[first : first + size], place.size_bytes, place.item_bytes)
+            first += size
     return plans
 
 
@@ -177,33 +243,51 @@ def unpack(sqz: bytes, *, progress: Progress | None = None) -> bytes:
     """
     sections = split(sqz)
     layout = layout_of(sections)
-    skeleton = np.frombuffer(blob.expand(sections.parts[Section.SKELETON], layout.skeleton_bytes), np.uint8)
-    plans = plans_of(sections, layout)
-    file = np.empty(layout.file_bytes, np.uint8)
-    done = kept = 0
-    for slot in layout.slots:
-        gap = slot.start - done
-        file[done : slot.start] = skeleton[kept : kept + gap]
-        done, kept = slot.start + slot.size_bytes, kept + gap
-    file[done:] = skeleton[kept:]
+    frame = skeleton_of(sections, layout)
+    plans = plans_of(sections, layout, frame.contents)
+    file = np.frombuffer(frame.file, np.uint8)
+    _fill_small(file, frame, layout)
+    _fill_pooled(file, frame, layout, sections.parts[Section.TENSORS][: layout.pool_bytes])
 
     batch: list[int] = []
     waiting = 0
-    for index, slot in enumerate(layout.slots):
-        batch.append(index)
-        waiting += slot.size_bytes
-        if waiting >= _BATCH_BYTES or index == len(plans) - 1:
-            outputs = [_elements(file, layout.slots[member]) for member in batch]
+    for number in plans:
+        contents = frame.contents[number]
+        batch.append(number)
+        waiting += contents.size_bytes
+        if waiting >= _BATCH_BYTES or number == max(plans):
+            outputs = [_elements(file, frame.contents[member]) for member in batch]
             tensors.decode([plans[member] for member in batch], outputs)
             batch, waiting = [], 0
             if progress is not None:
-                progress(slot.start + slot.size_bytes, layout.file_bytes)
-    if zlib.crc32(file.data) != layout.crc32:
+                progress(contents.start + contents.size_bytes, layout.file_bytes)
+    if zlib.crc32(frame.file) != layout.crc32:
         raise FormatError("damaged: the unpacked file's checksum does not match")
     if progress is not None:
         progress(layout.file_bytes, layout.file_bytes)
-    return file.tobytes()
+    return bytes(frame.file)
 
 
-def _elements(file: np.ndarray, slot: Slot) -> np.ndarray:
-    return file[slot.start : slot.start + slot.size_bytes].view(f"<u{slot.item_bytes}")
+def _elements(file: np.ndarray, contents: skeleton.Contents) -> np.ndarray:
+    stop = contents.start + contents.size_bytes
+    return file[contents.start : stop].view(f"<u{contents.item_bytes}")
+
+
+def _fill_small(file: np.ndarray, frame: skeleton.Skeleton, layout: Layout) -> None:
+    reader = bits.Reader(frame.small)
+    for contents, size in zip(frame.contents, layout.payload_bytes, strict=True):
+        if size == SMALL:
+            stop = contents.start + contents.size_bytes
+            file[contents.start : stop] = np.frombuffer(reader.take(contents.size_bytes), np.uint8)
+    reader.finish()
+
+
+def _fill_pooled(file: np.ndarray, frame: skeleton.Skeleton, layout: Layout, payload: memoryview) -> None:
+    pooled = [
+        _elements(file, contents)
+        for contents, size in zip(frame.contents, layout.payload_bytes, strict=True)
+        if size == POOLED
+    ]
+    if pooled:
+        for elements, values in zip(pooled, pool.decode(payload, list(map(len, pooled))), strict=True):
+            elements[...] = values

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from squeezekit.codec import bits
-from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, parse_stream, stream_bytes
+from squeezekit.codec import bits, masks
+from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, framed, parse_stream, stream_bytes
 from squeezekit.codec.forms import (
     Candidate,
     Palette,
@@ -32,8 +32,6 @@ __all__ = ["ITEM_BYTES", "Plan", "decode", "encode", "entropy_bound_bytes", "par
 ITEM_BYTES = (1, 2, 4, 8)
 # First byte of a sparse payload; `forms` holds the others.
 SPARSE = 4
-# The widest mask: 2**12 symbols still have a table that pays in a large tensor.
-_MAX_GROUP = 12
 # With fewer of one value than this share, masks cost more than they save.
 _LEAST_SHARE = 0.2
 # Values that repeat less are no codebook: their entropy would hide that each has to be written out.
@@ -67,7 +65,7 @@ def encode(
         raise ValueError(f"Expected whole elements of 1, 2, 4 or 8 bytes. Received: {received}.")
     elements = np.frombuffer(data, f"<u{item_bytes}")
     palette = find_palette(elements) if coders else None
-    forms = list(candidates(elements, palette, coders))
+    forms = list(candidates(elements, palette, coders, shape))
     if coders:
         forms += _sparse(elements, palette, coders, shape)
     raw, best = forms[0], min(forms, key=lambda form: form.size_bytes)
@@ -93,63 +91,38 @@ def _sparse(
     rest_palette = None if palette is None else palette.without(rank, flags)
     inner = min(candidates(elements[flags], rest_palette, coders), key=lambda form: form.size_bytes)
     groupings = [(8, 1)]
-    if len(shape) == 4 and math.prod(shape) == len(elements) and 4 <= shape[1] * shape[2] <= _MAX_GROUP:
+    if len(shape) == 4 and math.prod(shape) == len(elements) and 4 <= shape[1] * shape[2] <= masks.MAX_GROUP:
         groupings.append((shape[1] * shape[2], shape[3]))
     for group, stride in groupings:
         head = bytes([SPARSE]) + common.tobytes() + bytes([group])
         head += bits.varint(stride) + bits.varint(rest_count)
-        yield _sparse_grouped(head, _to_masks(flags, group, stride), 1 << group, inner, coders)
+        yield _sparse_grouped(head, masks.pack(flags, group, stride), 1 << group, inner, coders)
 
 
 def _sparse_grouped(
-    head: bytes, masks: np.ndarray, alphabet: int, inner: Candidate, coders: Sequence[Coder]
+    head: bytes, places: np.ndarray, alphabet: int, inner: Candidate, coders: Sequence[Coder]
 ) -> Candidate:
-    counts = histogram(masks, alphabet)
+    counts = histogram(places, alphabet)
 
     def write() -> bytes:
-        stream = encode_stream(masks, counts, coders)
-        return head + bits.varint(len(stream)) + stream + inner.write()
+        return head + framed(encode_stream(places, counts, coders)) + inner.write()
 
     return Candidate(len(head) + 3 + stream_bytes(counts, coders) + inner.size_bytes, write)
-
-
-def _to_masks(flags: np.ndarray, group: int, stride: int) -> np.ndarray:
-    """Masks of `group` flags that lie `stride` apart, the first flag the highest bit; uint8 or uint16."""
-    if (group, stride) == (8, 1):
-        return np.packbits(flags)
-    # (blocks, group, stride) -> (blocks, stride, group)
-    columns = flags.reshape(-1, group, stride).transpose(0, 2, 1).reshape(-1, group)
-    masks = np.zeros(len(columns), np.uint16)
-    for bit in range(group):
-        masks |= columns[:, bit].astype(np.uint16) << np.uint16(group - 1 - bit)
-    return masks
-
-
-def _from_masks(masks: np.ndarray, group: int, stride: int, count: int) -> np.ndarray:
-    if (group, stride) == (8, 1):
-        flags = np.unpackbits(masks.astype(np.uint8, copy=False)).view(bool)
-        if flags[count:].any():
-            raise FormatError("a mask that runs over the end of its tensor")
-        return flags[:count]
-    columns = np.empty((len(masks), group), bool)
-    for bit in range(group):
-        columns[:, bit] = masks >> np.uint16(group - 1 - bit) & np.uint16(1)
-    return columns.reshape(-1, stride, group).transpose(0, 2, 1).reshape(-1)
 
 
 def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
     common = np.frombuffer(reader.take(item_bytes), f"<u{item_bytes}")[0]
     group, stride = reader.byte(), reader.varint(count)
     rest_count = reader.varint(count)
-    whole = stride > 0 and 1 <= group <= _MAX_GROUP and count % (group * stride) == 0
+    whole = stride > 0 and 1 <= group <= masks.MAX_GROUP and count % (group * stride) == 0
     if rest_count == 0 or not (whole or (group, stride) == (8, 1)):
         raise FormatError("a sparse tensor whose masks do not fit it")
-    masks = parse_stream(reader.take(reader.varint()), -(-count // group), 1 << group)
+    places = parse_stream(reader, -(-count // group), 1 << group, last=False)
     # Only one level: the rest of a sparse tensor is never sparse itself.
     inner = parse_form(reader.byte(), reader, rest_count, item_bytes)
 
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
-        flags = _from_masks(streams[0], group, stride, count)
+        flags = masks.unpack(streams[0], group, stride, count)
         if np.count_nonzero(flags) != rest_count:
             raise FormatError("a sparse tensor whose masks do not count its elements")
         rest = np.empty(rest_count, out.dtype)
@@ -157,7 +130,7 @@ def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
         out[...] = common
         out[flags] = rest
 
-    return Plan(f"sparse/{inner.label}", (masks, *inner.jobs), fill)
+    return Plan(f"sparse/{inner.label}", (places, *inner.jobs), fill)
 
 
 def parse(payload: bytes | memoryview, size_bytes: int, item_bytes: int) -> Plan:

@@ -1,0 +1,102 @@
+"""Which elements of a tensor differ from its most common one, as masks of some neighbours.
+
+A mask is known by its place among all masks of its width, ordered by the number of ones and then by value:
+neighbours in that order occur about equally often, which makes code tables short.
+"""
+
+import functools
+
+import numpy as np
+
+from squeezekit.codec.grid import Grid
+from squeezekit.errors import FormatError
+
+__all__ = ["MAX_GROUP", "fold", "grid_for", "group_for", "ones", "pack", "unfold", "unpack"]
+
+# The widest mask: 2**12 symbols still have a table that pays in a large tensor.
+MAX_GROUP = 12
+_FLAT = 8
+
+
+@functools.cache
+def _order(group: int) -> np.ndarray:
+    masks = np.arange(1 << group, dtype=np.uint16)
+    return masks[np.argsort(_count(masks), kind="stable")]
+
+
+def _count(masks: np.ndarray) -> np.ndarray:
+    return np.unpackbits(masks.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1).sum(
+        axis=1, dtype=np.int64
+    )
+
+
+def ones(group: int) -> np.ndarray:
+    """Number of ones of the mask at each place: int64 (2**group,)."""
+    return _count(_order(group))
+
+
+def pack(flags: np.ndarray, group: int, stride: int) -> np.ndarray:
+    """Masks of `group` flags that lie `stride` apart, each by its place; uint16.
+
+    Args:
+        flags: bool (n,); n is a multiple of group * stride, or the mask is of 8 neighbours.
+        group: flags in a mask, the first the highest bit.
+        stride: distance of the flags.
+    """
+    if (group, stride) == (_FLAT, 1):
+        masks = np.packbits(flags).astype(np.uint16)
+    else:
+        # (blocks, group, stride) -> (blocks, stride, group)
+        columns = flags.reshape(-1, group, stride).transpose(0, 2, 1).reshape(-1, group)
+        masks = np.zeros(len(columns), np.uint16)
+        for bit in range(group):
+            masks |= columns[:, bit].astype(np.uint16) << np.uint16(group - 1 - bit)
+    order = _order(group)
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order), dtype=np.uint16)
+    return places[masks]
+
+
+def unpack(places: np.ndarray, group: int, stride: int, count: int) -> np.ndarray:
+    """Undo `pack`: bool (count,).
+
+    Raises:
+        FormatError: ones beyond `count`.
+    """
+    masks = _order(group)[places]
+    if (group, stride) == (_FLAT, 1):
+        flags = np.unpackbits(masks.astype(np.uint8)).view(bool)
+        if flags[count:].any():
+            raise FormatError("a mask that runs over the end of its tensor")
+        return flags[:count]
+    columns = np.empty((len(masks), group), bool)
+    for bit in range(group):
+        columns[:, bit] = masks >> np.uint16(group - 1 - bit) & np.uint16(1)
+    return columns.reshape(-1, stride, group).transpose(0, 2, 1).reshape(-1)
+
+
+def group_for(grid: Grid) -> int:
+    """Flags in a mask on a grid: a whole kernel where it is small enough, else 8 neighbours."""
+    return grid.positions if grid.by_position and grid.positions <= MAX_GROUP else _FLAT
+
+
+def grid_for(grid: Grid) -> Grid | None:
+    """How the masks of a grid lie, as a grid of one position; None where they do not fit."""
+    if grid.by_position and grid.positions <= MAX_GROUP:
+        return Grid(grid.rows, 1, 1, grid.columns)
+    wide = grid.positions * grid.columns
+    return Grid(grid.rows, 1, 1, wide // _FLAT) if wide % _FLAT == 0 else None
+
+
+def _stride(grid: Grid) -> int:
+    return grid.columns if grid.by_position and grid.positions <= MAX_GROUP else 1
+
+
+def fold(flags: np.ndarray, grid: Grid) -> np.ndarray:
+    """Masks of a grid's flags, in the order of `grid_for`."""
+    return pack(flags, group_for(grid), _stride(grid))
+
+
+def unfold(places: np.ndarray, grid: Grid) -> np.ndarray:
+    """Undo `fold`: bool (grid.size,)."""
+    return unpack(places, group_for(grid), _stride(grid), grid.size)

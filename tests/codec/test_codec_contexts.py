@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_tflite import smooth_kernel
+
+from squeezekit.codec import fitting, masks, tensors
+from squeezekit.codec.bits import Reader
+from squeezekit.codec.coders import coders_named, decode_jobs, encode_on_grid, parse_stream
+from squeezekit.codec.grid import Grid, History
+from squeezekit.errors import FormatError
+
+SMALL, RANS = coders_named("small"), coders_named("rans")
+
+
+def decode(stream, count, alphabet):
+    return decode_jobs([parse_stream(Reader(stream), count, alphabet, last=True)])[0]
+
+
+def kernel(shape, sparsity, seed=0):
+    """int8 weights whose neighbours in a kernel are alike, and whose rows and columns differ in scale."""
+    generator = np.random.default_rng(seed)
+    scale = generator.gamma(3, 0.3, (shape[0], 1, 1, 1)) * generator.gamma(3, 0.3, shape[3])
+    weights = generator.normal(0, 1, shape).cumsum(axis=1).cumsum(axis=2) * scale * 20
+    return (weights.round().clip(-127, 127) * (generator.random(shape) >= sparsity)).astype(np.int8)
+
+
+shapes = st.tuples(st.integers(1, 24), st.integers(1, 5), st.integers(1, 5), st.integers(1, 40)).filter(
+    lambda shape: 2048 <= np.prod(shape) <= 20_000
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(shapes, st.floats(0, 1), st.integers(2, 300), st.integers(0, 2**32 - 1))
+def test_any_symbols_come_back(shape, sparsity, alphabet, seed):
+    generator = np.random.default_rng(seed)
+    symbols = np.abs(generator.normal(0, alphabet / 3, shape).cumsum(axis=2)).astype(int) % alphabet
+    symbols[generator.random(shape) < sparsity] = generator.integers(0, alphabet)
+    symbols = symbols.ravel().astype(np.uint8 if alphabet <= 256 else np.uint16)
+    stream = encode_on_grid(symbols, np.bincount(symbols, minlength=alphabet), SMALL, shape)
+    if stream is not None:
+        assert np.array_equal(decode(stream, len(symbols), alphabet), symbols)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sparsity", "ratio"),
+    [
+        ((64, 3, 3, 48), 0, 0.93),
+        ((64, 3, 3, 48), 0.7, 0.985),
+        ((128, 1, 1, 200), 0, 0.98),
+        ((128, 1, 1, 200), 0.7, 0.993),
+        ((2, 7, 7, 96), 0, 0.91),
+        ((96, 400), 0, 0.98),
+        ((1, 5, 5, 800), 0, 0.9),
+    ],
+)
+def test_smaller_than_without_surroundings(shape, sparsity, ratio):
+    weights = kernel(shape if len(shape) == 4 else (shape[0], 1, 1, shape[1]), sparsity).reshape(shape)
+    sizes = []
+    for coders in (SMALL, RANS):
+        payload = tensors.encode(weights.tobytes(), item_bytes=1, coders=coders, shape=shape)
+        output = np.empty(weights.size, np.uint8)
+        tensors.decode([tensors.parse(payload, weights.size, 1)], [output])
+        assert output.tobytes() == weights.tobytes()
+        sizes.append(len(payload))
+    assert sizes[0] < ratio * sizes[1]
+
+
+def test_many_streams_of_both_kinds_decode_together():
+    payloads, outputs = [], []
+    arrays = [kernel((32, 3, 3, 32), 0.5, seed) for seed in range(4)] + [kernel((9, 1, 1, 300), 0.9)]
+    for weights in arrays:
+        payload = tensors.encode(weights.tobytes(), item_bytes=1, coders=SMALL, shape=weights.shape)
+        payloads.append(tensors.parse(payload, weights.size, 1))
+        outputs.append(np.empty(weights.size, np.uint8))
+    tensors.decode(payloads, outputs)
+    for weights, output in zip(arrays, outputs, strict=True):
+        assert output.tobytes() == weights.tobytes()
+
+
+@pytest.mark.parametrize("grid", [Grid(5, 9, 3, 7), Grid(4, 3, 3, 11), Grid(6, 1, 1, 20), Grid(1, 6, 2, 3)])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_phases_take_each_symbol_once_and_look_only_back(grid, sparse):
+    present = np.random.default_rng(1).random(grid.size) < 0.4 if sparse else None
+    history, met = History(grid, present, 16), []
+    for phase in history.phases():
+        for position, block in phase.blocks:
+            for other in grid.neighbours(position):
+                around = phase.number[block] + (other - position) * grid.columns
+                kept = around if present is None else around[present[around]]
+                assert set(kept.tolist()) <= set(met)
+        met += phase.number.tolist()
+        history.end(np.ones(len(phase.number), np.int32))
+    assert sorted(met) == (list(range(grid.size)) if present is None else np.flatnonzero(present).tolist())
+
+
+@pytest.mark.parametrize("grid", [Grid(5, 9, 3, 7), Grid(4, 2, 2, 12), Grid(3, 25, 5, 8)])
+def test_masks_unfold(grid):
+    flags = np.random.default_rng(0).random(grid.size) < 0.3
+    places = masks.fold(flags, grid)
+    assert np.array_equal(masks.unfold(places, grid), flags)
+    assert masks.ones(masks.group_for(grid))[places].sum() == flags.sum()
+    assert masks.grid_for(grid).size == len(places)
+
+
+def test_no_masks_where_rows_are_not_whole_bytes():
+    assert masks.grid_for(Grid(4, 1, 1, 9)) is None
+    symbols = kernel((64, 1, 1, 99), 0.8).view(np.uint8).ravel() ^ np.uint8(128)
+    stream = fitting.encode(symbols, np.bincount(symbols, minlength=256), Grid(64, 1, 1, 99))
+    assert np.array_equal(decode(b"\x03" + stream, len(symbols), 256), symbols)
+
+
+# --- hostile streams ---------------------------------------------------------------------------------------------
+
+SYMBOLS = np.frombuffer(smooth_kernel(), np.uint8) ^ np.uint8(128)
+STREAM = b"\x03" + fitting.encode(SYMBOLS, np.bincount(SYMBOLS, minlength=256), Grid(8, 9, 3, 64))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_damaged_streams_never_crash(data):
+    stream = bytearray(STREAM[: data.draw(st.one_of(st.just(len(STREAM)), st.integers(0, len(STREAM))))])
+    for _ in range(data.draw(st.integers(0, 3))):
+        if stream:
+            stream[data.draw(st.integers(0, min(200, len(stream) - 1)))] = data.draw(st.integers(0, 255))
+    try:
+        output = decode(bytes(stream), len(SYMBOLS), 256)
+    except FormatError:
+        return
+    assert output.shape == SYMBOLS.shape
+
+
+@pytest.mark.parametrize(
+    ("stream", "reason"),
+    [
+        (b"\x03", "cut short"),
+        (b"\x03\x09\x03\x00", "grid"),
+        (b"\x03\x00\x03\x40", "grid"),
+        (b"\x03\x09\x0a\x40", "grid"),
+        (b"\x03\x09\x03\x41", "grid"),
+        (b"\x03\xff\x01", "at most 128"),
+        (b"\x03\x09\x03\x40\x00\x80\x02\x01\x20\x11", "unknown kind"),
+        (b"\x03\x09\x03\x40\x00\x80\x02\x02\x20\x00\x20\x10", "unknown kind"),
+        (b"\x03\x09\x03\x40\x00\x80\x02\x02\x20\x00\x20\x55", "pay for"),
+        (
+            b"\x03\x09\x03\x40\x00\x80\x02\x02\x20\x00\x20\x21\x1f" + b"\xff" * 800,
+            "damaged|range|cut short|bits",
+        ),
+    ],
+)
+def test_hostile_streams(stream, reason):
+    with pytest.raises(FormatError, match=reason):
+        decode(stream, len(SYMBOLS), 256)
+
+
+def test_too_many_symbols_are_refused():
+    with pytest.raises(FormatError, match="at most 4,194,304"):
+        decode(STREAM, (1 << 22) + 1, 256)
