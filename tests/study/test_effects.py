@@ -1,0 +1,204 @@
+"""Effects on tables whose effects are known, and Shapley shares against all orders tried one by one."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from squeezekit.study import effects
+
+LEVELS = {
+    "fire": ["standard", "separable"],
+    "prune": ["", "prune(0.8)"],
+    "share": ["", "share(bits=5)"],
+    "quantize": ["", "quantize(8)"],
+    "coder": ["none", "huffman", "small"],
+}
+IMAGES, CLASSES = 400, 4
+TRUTH = list(np.random.default_rng(1).integers(0, CLASSES, IMAGES))
+
+
+def study(log_bytes, right=lambda factors: 0.9, seeds=(0,)):
+    """Rows of the full grid: their bytes by a function of factors and seed, and a share of right images."""
+    rows = []
+    for seed in seeds:
+        for levels in itertools.product(*LEVELS.values()):
+            factors = dict(zip(LEVELS, levels, strict=True))
+            good = round(right(factors) * IMAGES)
+            predicted = [
+                label if image < good else (label + 1) % CLASSES for image, label in enumerate(TRUTH)
+            ]
+            size = math.exp(log_bytes(factors, seed))
+            rows.append(
+                {
+                    "id": f"{seed}-{'-'.join(levels)}",
+                    "factors": factors,
+                    "seed": seed,
+                    "bytes": {"file": size},
+                    "latency_ms": 2.0,
+                    "predicted": predicted,
+                    "top1": good / IMAGES,
+                    "validation_top1": good / IMAGES,
+                }
+            )
+    return rows
+
+
+def known(factors, seed=0):
+    """Additive, but for pruning and a coder, which help each other."""
+    found = 15.0
+    found -= 1.0 * (factors["fire"] == "separable")
+    found -= 0.2 * (factors["prune"] != "")
+    found -= 1.5 * (factors["coder"] == "huffman") + 1.7 * (factors["coder"] == "small")
+    found -= 0.8 * (factors["prune"] != "" and factors["coder"] != "none")
+    return found
+
+
+def by_level(found):
+    return {tuple(level for _, level in effect.factors): effect.estimate for effect in found}
+
+
+def test_main_effects_are_those_that_were_put_in():
+    found = by_level(effects.main_effects(study(known), "bytes", TRUTH))
+    expected = {
+        ("separable",): -1.0,
+        ("prune(0.8)",): -0.2 - 0.8 * 2 / 3,
+        ("share(bits=5)",): 0.0,
+        ("quantize(8)",): 0.0,
+        ("huffman",): -1.5 - 0.4,
+        ("small",): -1.7 - 0.4,
+    }
+    assert {key: estimate.value for key, estimate in found.items()} == pytest.approx(expected, abs=1e-9)
+    assert all(estimate.low is None and not estimate.source for estimate in found.values())
+
+
+def test_interactions_are_those_that_were_put_in():
+    found = by_level(effects.interactions(study(known), "bytes", TRUTH))
+    assert found["prune(0.8)", "huffman"].value == pytest.approx(-0.8)
+    assert found["prune(0.8)", "small"].value == pytest.approx(-0.8)
+    others = [
+        value.value for key, value in found.items() if "prune(0.8)" not in key or key[1] == "quantize(8)"
+    ]
+    assert others == pytest.approx([0.0] * len(others), abs=1e-9)
+
+
+@pytest.mark.parametrize("coder", ["huffman", "small"])
+def test_shapley_is_the_mean_over_all_orders(coder):
+    random = np.random.default_rng(3)
+    noise = {levels: random.normal() for levels in itertools.product(*LEVELS.values())}
+
+    def tangled(factors, seed=0):
+        return known(factors) + noise[tuple(factors.values())]
+
+    on = {
+        "fire": "separable",
+        "prune": "prune(0.8)",
+        "share": "share(bits=5)",
+        "quantize": "quantize(8)",
+        "coder": coder,
+    }
+    off = {name: levels[0] for name, levels in LEVELS.items()}
+    expected = dict.fromkeys(LEVELS, 0.0)
+    orders = list(itertools.permutations(LEVELS))
+    for order in orders:
+        now = dict(off)
+        for factor in order:
+            before = tangled(now)
+            now[factor] = on[factor]
+            expected[factor] += (tangled(now) - before) / len(orders)
+    found = effects.shapley(study(tangled), "bytes", TRUTH, {"coder": coder})
+    assert {effect.factors[0][0]: effect.estimate.value for effect in found} == pytest.approx(expected)
+    assert sum(effect.estimate.value for effect in found) == pytest.approx(tangled(on) - tangled(off))
+
+
+def test_shapley_says_nothing_when_a_combination_is_missing():
+    rows = [row for row in study(known) if row["id"] != "0-separable-prune(0.8)--quantize(8)-none"]
+    assert effects.shapley(rows, "bytes", TRUTH) == []
+
+
+def test_seeds_give_students_interval():
+    rows = study(
+        lambda factors, seed: known(factors) - 0.1 * seed * (factors["fire"] == "separable"), seeds=(0, 1, 2)
+    )
+    found = by_level(effects.main_effects(rows, "bytes", TRUTH))["separable",]
+    # -1.0, -1.1 and -1.2: mean -1.1, standard deviation 0.1, t of two degrees of freedom 4.303.
+    half = 4.303 * 0.1 / math.sqrt(3)
+    assert (found.value, found.low, found.high) == pytest.approx((-1.1, -1.1 - half, -1.1 + half))
+    assert found.source == "seeds"
+
+
+def test_an_unfinished_seed_is_passed_over():
+    whole = study(known, seeds=(0, 1))
+    found = effects.main_effects(whole + study(known, seeds=(2,))[:5], "bytes", TRUTH)
+    assert found == effects.main_effects(whole, "bytes", TRUTH)
+
+
+def test_images_give_a_paired_interval():
+    rows = study(known, lambda factors: 0.9 - 0.1 * (factors["prune"] != ""))
+    found = by_level(effects.main_effects(rows, "top1", TRUTH))
+    lost = found["prune(0.8)",]
+    assert lost.value == pytest.approx(-0.1)
+    # One image in ten was lost, none won: the binomial's standard error.
+    error = math.sqrt(0.1 * 0.9 / IMAGES)
+    assert lost.low == pytest.approx(-0.1 - 1.96 * error, abs=0.3 * error)
+    assert lost.high == pytest.approx(-0.1 + 1.96 * error, abs=0.3 * error)
+    assert lost.source == "images"
+    # The same images right with it and without: paired, nothing is left of their spread.
+    assert (found["small",].value, found["small",].low, found["small",].high) == (0.0, 0.0, 0.0)
+
+
+def test_an_unknown_measure_is_refused():
+    with pytest.raises(ValueError, match="Received: 'joules'"):
+        effects.main_effects(study(known), "joules", TRUTH)
+
+
+def test_pareto_keeps_what_nothing_beats():
+    rows = [
+        {"id": name, "bytes": {"file": size}, "top1": top1}
+        for name, size, top1 in [
+            ("a", 100, 0.7),
+            ("b", 200, 0.7),
+            ("c", 200, 0.8),
+            ("d", 900, 0.79),
+            ("e", 950, 0.9),
+        ]
+    ]
+    assert effects.pareto(rows) == ["a", "c", "e"]
+
+
+def test_the_smallest_file_is_chosen_by_validation():
+    def row(size, validation, top1, **more):
+        return {"bytes": {"file": size}, "validation_top1": validation, "top1": top1, **more}
+
+    baseline = row(9000, 0.8, 0.6, baseline=True)
+    good, lucky, poor = row(300, 0.795, 0.5), row(200, 0.75, 0.99), row(100, 0.6, 0.99)
+    assert effects.smallest_within([baseline, good, lucky, poor], 0.01) is good
+    assert effects.smallest_within([baseline, good, lucky, poor], 0.10) is lucky
+    assert effects.smallest_within([baseline, poor], 0.10) is None
+    assert effects.smallest_within([good], 0.01) is None
+
+
+def test_classes_that_lose_come_first_with_an_interval():
+    truth = [0] * 100 + [1] * 50
+    full = {"predicted": truth}
+    row = {"predicted": [1] * 20 + [0] * 80 + [1] * 50}
+    worst, best = effects.class_changes(row, full, truth, 3)
+    assert (worst.label, worst.change, worst.images) == (0, -0.2, 100)
+    assert worst.low < -0.2 < worst.high < -0.1
+    # Nothing changed, which 50 images cannot prove.
+    assert (best.label, best.change) == (1, 0.0)
+    assert best.low < 0 < best.high < 0.1
+
+
+def test_flips_are_of_the_modal_label_and_the_surest_first():
+    full = [{"predicted": [0, 1, 2, 0]}, {"predicted": [0, 1, 2, 1]}, {"predicted": [0, 1, 2, 0]}]
+    squeezed = [{"predicted": [0, 2, 2, 1]}, {"predicted": [0, 2, 2, 1]}, {"predicted": [1, 1, 2, 1]}]
+    assert effects.flips(squeezed, full) == [1, 3]
+
+
+def test_the_full_network_is_that_of_the_same_seed():
+    rows = study(known, seeds=(0, 1))
+    full = effects.full_of(rows[-1], rows)
+    assert full["seed"] == 1
+    assert full["factors"] == effects.REFERENCES
