@@ -34,7 +34,7 @@ demo: $(STAMP)  ## the whole job on generated images: train, squeeze, pack, pred
 	@$(BIN)/squeezekit demo
 
 test: lint  ## what CI runs: ruff, mypy, pytest
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)  ## ruff (rules, then layout) and mypy
 	@$(BIN)/python -m ruff check --quiet .

@@ -17,6 +17,12 @@ hypothesis.settings.register_profile("squeezekit", deadline=None, print_blob=Tru
 hypothesis.settings.load_profile("squeezekit")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: a long one that begins last keeps one process waiting for the other."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def stripes_folder(tmp_path_factory):
     """Two classes: stripes that run across, and stripes that run down."""
