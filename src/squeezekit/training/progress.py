@@ -48,6 +48,9 @@ class Progress:
         left = f"{_clock(elapsed / share - elapsed)} left" if 0 < share < 1 and elapsed > 1 else ""
         text = f"{what}  {share:4.0%}  {note}  {left}".rstrip()
         self._write(f"{what}  done in {_clock(elapsed)}  {note}".rstrip() if finished else text, finished)
+        if finished:
+            # A run may do a thing of this name again.
+            del self._started[what]
 
     def say(self, text: str) -> None:
         """A line that stays."""
