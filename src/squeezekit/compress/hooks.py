@@ -110,12 +110,19 @@ class KernelHook(layers.Layer):
 
     def effective_kernel(self) -> np.ndarray:
         """Return what all transforms make of the stored kernel, float32, whatever the policy."""
-        return to_numpy(self._through(len(self.transforms)))
+        return self._numbers_after(len(self.transforms))
 
     def input_of(self, transform: Transform) -> np.ndarray:
         """Return what enters one of this layer's transforms now, float32."""
         position = next(i for i, item in enumerate(self.transforms) if item is transform)
-        return to_numpy(self._through(position))
+        return self._numbers_after(position)
+
+    def _numbers_after(self, count: int) -> np.ndarray:
+        """As `_through`, without what Keras does around a layer's call: schedules ask again and again."""
+        weight = ops.cast(self._kernel, "float32")
+        for transform in self.transforms[:count]:
+            weight = transform.call(weight)
+        return to_numpy(weight)
 
     def _through(self, count: int) -> Any:
         weight = ops.cast(self._kernel, "float32")

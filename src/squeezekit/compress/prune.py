@@ -226,7 +226,8 @@ class Mask(Transform):
             for (mask, _), keep in zip(members, keeps, strict=True):
                 mask.keep.assign(keep)
                 mask.progress.assign(moment.progress)
-                mask.open.assign(0.0 if sparsity == settings.sparsity else 1.0)
+                if sparsity == settings.sparsity:
+                    mask.open.assign(0.0)
 
     def ranks(self, weight: np.ndarray) -> np.ndarray:
         """Return what the weights are ranked by, of their shape; infinite where the pattern keeps them."""
