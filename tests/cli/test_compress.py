@@ -2,27 +2,7 @@
 
 import json
 
-import keras
 import pytest
-from keras import layers
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory):
-    """A file with a small network of two classes."""
-
-    def build(classes):
-        pixels = keras.Input((32, 32, 3))
-        x = layers.Rescaling(1 / 64, offset=-2.0)(pixels)
-        x = layers.ReLU()(layers.Conv2D(16, 3, strides=4, name="conv")(x))
-        x = layers.Dense(classes, name="fc")(layers.GlobalAveragePooling2D()(x))
-        return keras.Model(pixels, layers.Softmax(dtype="float32")(x), name="small")
-
-    folder = tmp_path_factory.mktemp("nets")
-    keras.utils.set_random_seed(0)
-    for classes in (2, 3):
-        build(classes).save(folder / f"{classes}.keras")
-    return folder / "2.keras"
 
 
 def test_a_teacher_and_advice_are_told_and_recorded(net, stripes_folder, tmp_path, squeezekit):

@@ -5,6 +5,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from click.testing import CliRunner
 from keras import layers
 from PIL import Image
@@ -76,6 +77,19 @@ def test_integers_with_labels_and_settings_of_the_run(folder, tmp_path):
     assert export.audit(tflite).float_operations == ()
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_weights_have_a_scale_a_tensor_or_one_a_channel(folder, tmp_path, per_channel):
+    options = ["--int8", "--calibrate", folder / "images", *(["--per-channel"] if per_channel else [])]
+    result = call(folder / "model.keras", "-o", tmp_path / "m.tflite", *options)
+    assert result.exit_code == 0, result.exception
+    interpreter = Interpreter(str(tmp_path / "m.tflite"))
+    scales = {
+        tuple(detail["shape"]): detail["quantization_parameters"]["scales"].size
+        for detail in interpreter.get_tensor_details()
+    }
+    assert scales[12, 3, 3, 3] == (12 if per_channel else 1)
+
+
 def test_the_input_is_never_replaced(folder):
     result = call(folder / "model.keras", "-o", folder / "model.keras")
     assert isinstance(result.exception, ValueError)
@@ -120,6 +134,7 @@ def test_the_published_network_brings_its_own_settings(folder, tmp_path):
     [
         ("model.keras", ["--int8"], ValueError, "--calibrate DATA together"),
         ("model.keras", ["--calibrate", "x"], ValueError, "--calibrate DATA together"),
+        ("model.keras", ["--per-channel"], ValueError, "--per-channel with --int8"),
         ("model.h5", [], ValueError, "Expected a .keras or .net file"),
         ("missing.net", [], FileNotFoundError, "No such file"),
         ("cut.net", [], FormatError, "cut.net: not a Deep Compression SqueezeNet"),

@@ -339,6 +339,22 @@ def test_shrink_takes_what_feeds_dead_channels_only():
     assert widths(compress.shrink(smaller)) == widths(smaller)
 
 
+def test_shrink_copies_what_a_layer_computes_from_its_weights():
+    """Normalization uses tensors that it makes of its variables when it loads them."""
+    entry = keras.Input((8, 8, 3))
+    scaled = layers.Normalization(mean=None, name="scaled")
+    scaled.build(entry.shape)
+    scaled.adapt(np.random.default_rng(0).normal(5, 3, (16, 8, 8, 3)).astype("float32"))
+    x = layers.Conv2D(4, 3, name="made")(scaled(entry))
+    model = keras.Model(entry, layers.Conv2D(2, 3, name="read")(x))
+    kernel = model.get_layer("read").kernel
+    kernel.assign(ops.convert_to_numpy(kernel) * np.array([1, 0, 1, 1], "float32")[:, None])
+    smaller = compress.shrink(model)
+    assert smaller.get_layer("made").kernel.shape == (3, 3, 3, 3)
+    x = np.random.default_rng(1).normal(5, 3, (2, 8, 8, 3)).astype("float32")
+    np.testing.assert_allclose(ops.convert_to_numpy(smaller(x)), ops.convert_to_numpy(model(x)), atol=1e-5)
+
+
 def test_shrink_keeps_a_channel_of_a_layer_that_nothing_reads():
     entry = keras.Input((3,))
     model = keras.Model(entry, layers.Dense(2, name="read")(layers.Dense(4, name="made")(entry)))

@@ -1,5 +1,8 @@
 """Recipes stage by stage: promises hold in the plain model, and a kill changes nothing."""
 
+import io
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -73,6 +76,45 @@ def test_a_network_that_changes_its_shape_on_the_way_keeps_every_promise(
     assert 0.5 <= np.mean(kernel == 0) < 0.55
     assert np.unique(kernel).size <= 8
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in squeezed.layers)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stages"),
+    [
+        # When its stage begins every kernel is too small already ...
+        ("prune_channels(0.5) | prune(0.8, smallest=900) | quantize(8)", 2),
+        # ... or was large enough, and became too small afterwards.
+        ("prune(0.8, smallest=900) | prune_channels(0.5) | quantize(8)", 3),
+    ],
+)
+def test_a_technique_for_which_channels_left_no_layer_is_passed_over(
+    base, stripes, small, tmp_path, recipe, stages
+):
+    """`wide` has 3,456 weights, then 864; the others have fewer in any case."""
+    words = io.StringIO()
+    settings = training.Settings(epochs=1, batch_size=16, learning_rate=1e-3)
+    done = training.compress_in_stages(
+        base,
+        compress.parse(recipe),
+        stripes,
+        small,
+        settings,
+        folder=tmp_path,
+        progress=training.Progress(words, enabled=True),
+    )
+    assert len(done.stages) == stages
+    assert re.search(r"prune\(0\.8, .*smallest=900\) is passed over", words.getvalue())
+    kernel = done.model.get_layer("wide").get_weights()[0]
+    assert kernel.shape == (3, 3, 8, 12)
+    steps = kernel / (np.abs(kernel).max() / 127)
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
+
+
+def test_a_technique_for_which_there_never_was_a_layer_is_refused_with_what_to_do(
+    base, stripes, small, tmp_path
+):
+    with pytest.raises(ValueError, match=r"leave it out, or look at its settings: prune.*smallest="):
+        run(base, stripes, small, tmp_path, recipe="prune(0.8, smallest=9999) | quantize(8)", epochs=1)
 
 
 @pytest.mark.parametrize("death", [1, 4])

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from squeezekit import compress, files, models, study, training
-from squeezekit.cli.options import finish_run, show_advice, training_options
+from squeezekit.cli.options import finish_run, show_advice, teacher_options, training_options
 
 __all__ = ["command"]
 
@@ -35,26 +35,7 @@ __all__ = ["command"]
     type=click.FloatRange(0, 1),
     help="Accuracy that one layer may cost, for --recipe-from.",
 )
-@click.option(
-    "--teacher",
-    metavar="MODEL.keras|self",
-    default="",
-    help="Network that guides the retraining; 'self' is MODEL.keras as it is.",
-)
-@click.option(
-    "--temperature",
-    default=4.0,
-    show_default=True,
-    type=click.FloatRange(0, min_open=True),
-    help="Softens the teacher's probabilities.",
-)
-@click.option(
-    "--distil-weight",
-    default=0.7,
-    show_default=True,
-    type=click.FloatRange(0, 1),
-    help="Of the teacher against the labels.",
-)
+@teacher_options("the retraining", itself="MODEL.keras as it is")
 @training_options
 def command(
     model_path: Path,
@@ -63,9 +44,7 @@ def command(
     recipe: str | None,
     recipe_from: Path | None,
     drop: float,
-    teacher: str,
-    temperature: float,
-    distil_weight: float,
+    distil: training.Distil | training.SelfDistil | None,
     settings: training.Settings,
     size: int,
     as_json: bool,
@@ -88,11 +67,7 @@ def command(
         raise ValueError(
             f"Expected a model with a square input of the --size given. Received: {height}x{width}."
         )
-    distil = None
-    if teacher:
-        guide = model if teacher == "self" else models.load(teacher)
-        distil = training.Distil(guide, temperature=temperature, weight=distil_weight)
-        distil.check(model)
+    teaching = None if distil is None else distil.of(model)
     shop = study.open_workshop(data, out, size=height, seed=settings.seed)
     if model.output_shape[-1] != len(shop.dataset.class_names):
         raise ValueError(
@@ -107,7 +82,7 @@ def command(
         show_advice(line)
     before = shop.export(model, out / "before.tflite")
     rows = [shop.measure(before, "before", model.name, model)]
-    compressed = shop.compress(model, parsed, settings, distil=distil)
+    compressed = shop.compress(model, parsed, settings, distil=teaching)
     squeezed = compressed.model
     with files.replacing(out / "model.keras") as temporary:
         squeezed.save(temporary)
@@ -124,7 +99,7 @@ def command(
         "recipe": str(parsed),
         "advice": advice,
         "settings": settings.to_dict(),
-        **({} if distil is None else {"distil": distil.to_dict()}),
+        **({} if teaching is None else {"distil": teaching.to_dict()}),
     }
     finish_run(shop, rows, more, as_json=as_json)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from squeezekit import files, study, training
+from squeezekit import files, models, study, training
 from squeezekit.cli.output import plain, print_json
 
-__all__ = ["command_line", "finish_run", "init_options", "show_advice", "training_options"]
+__all__ = ["command_line", "finish_run", "init_options", "show_advice", "teacher_options", "training_options"]
 
 _OPTIONS = (
     click.option(
@@ -77,6 +77,23 @@ _INIT_OPTIONS = (
     ),
 )
 
+_TEACHER_OPTIONS = (
+    click.option(
+        "--temperature",
+        default=4.0,
+        show_default=True,
+        type=click.FloatRange(0, min_open=True),
+        help="Softens the teacher's probabilities.",
+    ),
+    click.option(
+        "--distil-weight",
+        default=0.7,
+        show_default=True,
+        type=click.FloatRange(0, 1),
+        help="Of the teacher against the labels.",
+    ),
+)
+
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every verb that trains; the verb gets `settings`, `size` and `as_json`."""
@@ -121,6 +138,36 @@ def init_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_INIT_OPTIONS):
         with_initial = option(with_initial)
     return with_initial
+
+
+def teacher_options(what: str, *, itself: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Add --teacher and what goes with it; the verb gets `distil`, or None without a teacher.
+
+    Args:
+        what: the teacher guides, for the help.
+        itself: which network `--teacher self` is; without it there is none.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_teacher(*, teacher: str, temperature: float, distil_weight: float, **others: Any) -> None:
+            distil: training.Distil | training.SelfDistil | None = None
+            if teacher == "self" and itself:
+                distil = training.SelfDistil(temperature, distil_weight)
+            elif teacher:
+                distil = training.Distil(models.load(teacher), temperature, distil_weight)
+            command(distil=distil, **others)
+
+        for option in reversed(_TEACHER_OPTIONS):
+            with_teacher = option(with_teacher)
+        return click.option(
+            "--teacher",
+            metavar="MODEL.keras|self" if itself else "MODEL.keras",
+            default="",
+            help=f"Network that guides {what}" + (f"; 'self' is {itself}." if itself else "."),
+        )(with_teacher)
+
+    return decorate
 
 
 def finish_run(

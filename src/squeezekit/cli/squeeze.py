@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from squeezekit import compress, study, training
-from squeezekit.cli.options import command_line, init_options, show_advice, training_options
+from squeezekit.cli.options import command_line, init_options, show_advice, teacher_options, training_options
 from squeezekit.cli.output import print_json
 
 __all__ = ["command"]
@@ -28,6 +28,7 @@ __all__ = ["command"]
 @click.option(
     "--no-baseline", is_flag=True, help="Do not train AlexNet for comparison; saves over half of the time."
 )
+@teacher_options("the recipe's stages", itself="the float network, once it is trained")
 @init_options
 @training_options
 def command(
@@ -37,6 +38,7 @@ def command(
     recipe: str,
     compress_epochs: int,
     no_baseline: bool,
+    distil: training.Distil | training.SelfDistil | None,
     initial: training.Initial | None,
     frozen: tuple[str, ...],
     settings: training.Settings,
@@ -51,11 +53,12 @@ def command(
     plan = study.Plan(
         model=model or (initial.model if initial else study.Plan.model),
         recipe=compress.parse(recipe),
-        size=size,
+        size=size or (distil.input_side if distil else 0),
         settings=settings,
         initial=initial,
         frozen=frozen,
         compress_epochs=compress_epochs,
+        distil=distil,
         baseline=not no_baseline,
     )
     run = study.squeeze(data, out, plan, command=command_line(), advise=show_advice)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from squeezekit import files, models, study, training
-from squeezekit.cli.options import finish_run, init_options, training_options
+from squeezekit.cli.options import finish_run, init_options, teacher_options, training_options
 
 __all__ = ["command"]
 
@@ -27,6 +27,7 @@ __all__ = ["command"]
     type=click.Choice([norm.value for norm in models.Norm]),
     help="Where a SqueezeNet has BatchNorm, which exports fold away; by default squeeze, or as in --init.",
 )
+@teacher_options("the training")
 @init_options
 @training_options
 def command(
@@ -35,6 +36,7 @@ def command(
     name: str | None,
     width: float,
     norm: str | None,
+    distil: training.Distil | None,
     initial: training.Initial | None,
     frozen: tuple[str, ...],
     settings: training.Settings,
@@ -45,15 +47,18 @@ def command(
     name = name or (initial.model if initial else "squeezenet-1.1")
     if initial is not None:
         initial.require(name)
+    if distil is not None:
+        size = size or distil.input_side
     shop = study.open_workshop(data, out, size=size, seed=settings.seed)
     images = len(shop.dataset.train)
     settings = settings.for_fine_tuning(images) if initial else settings.for_images(images)
     options = {"norm": norm} if norm and name.startswith("squeezenet") else {}
-    model = shop.train(name, settings, width=width, initial=initial, frozen=frozen, **options)
+    model = shop.train(name, settings, width=width, distil=distil, initial=initial, frozen=frozen, **options)
     with files.replacing(out / "model.keras") as temporary:
         model.save(temporary)
     path = shop.export(model, out / "model.tflite")
     rows = [shop.measure(path, f"{name}, float", name, model)]
     started = study.describe_start(model, initial, frozen)
-    more = {"model": name, "recipe": "", **started, "settings": settings.to_dict()}
+    taught = {} if distil is None else {"distil": distil.to_dict()}
+    more = {"model": name, "recipe": "", **started, "settings": settings.to_dict(), **taught}
     finish_run(shop, rows, more, as_json=as_json)

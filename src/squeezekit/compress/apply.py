@@ -25,6 +25,7 @@ from squeezekit.compress.recipe import parse
 
 __all__ = [
     "advance",
+    "applies",
     "apply",
     "broken_promises",
     "finish",
@@ -180,6 +181,22 @@ def kernel_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]
             yield name, layer
 
 
+def applies(model: keras.Model, technique: Technique) -> bool:
+    """Return whether there is any layer that `apply` would change; it refuses a technique without one.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> applies(model, parse("prune(0.5)")[0]), applies(model, parse("prune(0.5, smallest=32)")[0])
+        (False, True)
+    """
+    bound = technique.bind(model)
+    for name, layer in kernel_layers(model):
+        kind = type(layer) if isinstance(layer, KernelHook) else HOOKED[type(layer)]
+        if layer.built and bound(Kernel(name, tuple(layer.kernel.shape), kind.axes_of(layer)), 0) is not None:
+            return True
+    return technique.rewrite(model) is not model
+
+
 def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) -> keras.Model:
     _check_names("where", technique.patterns, model)
     _check_names("layers", [pattern for pattern, _ in technique.layers], model)
@@ -200,7 +217,10 @@ def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) 
                 transform.adapt(kernel_in_use(before[name]))
                 fresh += 1
     if not fresh and not changed:
-        raise ValueError(f"Expected a layer to which {technique} applies. Received: {model.name} with none.")
+        raise ValueError(
+            f"Expected a layer to which {technique} applies. Received: {model.name} with none; leave it out, or "
+            "look at its settings: prune, for one, passes over kernels of fewer weights than smallest=."
+        )
     advance(result, Moment(0, 1))
     broken = broken_promises(result)
     if broken:

@@ -7,7 +7,7 @@ What is not understood fixes the channels that it touches: they can be counted o
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ from squeezekit.compress.blocks import is_model
 from squeezekit.compress.cloning import check_model, members
 from squeezekit.compress.hooks import KernelHook
 
-__all__ = ["ChannelGraph", "Site", "rebuild"]
+__all__ = ["ChannelGraph", "Site"]
 
 Ids = np.ndarray
 """int64, one id for each channel of a tensor."""
@@ -310,65 +310,6 @@ class _Forest:
     def join(self, one: int, other: int) -> None:
         first, second = sorted((self.root(one), self.root(other)))
         self._parents[second] = first
-
-
-Convert = Callable[[Any], Sequence[Any]]
-"""From a layer, or an operation of keras.ops, to what takes its place: one or several, in series."""
-
-
-def rebuild(
-    model: keras.Model, convert: Convert, width: Callable[[keras.KerasTensor], int | None] | None = None
-) -> keras.Model:
-    """Build a model with the same graph and names from other layers; no weight is copied.
-
-    Args:
-        model: functional or sequential; nested ones are rebuilt too, shared layers stay shared.
-        convert: called once for each layer that is no such model, and for each operation in the graph.
-        width: number of channels of a tensor that enters a model; by default what it was.
-
-    Returns:
-        The new model, not compiled.
-    """
-    cache: dict[int, Any] = {}
-    # What goes in front of a layer, with the layer, which keeps its id from being used again.
-    before: dict[int, tuple[Any, Sequence[Any]]] = {}
-
-    def entry(tensor: keras.KerasTensor) -> keras.KerasTensor:
-        channels = tensor.shape[-1] if width is None else width(tensor)
-        shape = (*tensor.shape[:-1], channels)
-        return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor._keras_history[0].name)
-
-    def clone(operation: Any) -> Any:
-        if id(operation) in cache:
-            return cache[id(operation)]
-        if is_model(operation):
-            made = build(operation)
-        else:
-            *first, made = convert(operation)
-            before[id(made)] = made, first
-        cache[id(operation)] = made
-        return made
-
-    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-        for part in before[id(operation)][1] if id(operation) in before else ():
-            args = (part(*args),)
-        return operation(*args, **kwargs)
-
-    def build(inside: keras.Model) -> keras.Model:
-        if isinstance(inside, keras.Sequential):
-            made = [clone(layer) for layer in inside.layers]
-            row = [part for layer in made for part in (*before.get(id(layer), (layer, ()))[1], layer)]
-            return keras.Sequential([entry(inside.inputs[0]), *row], name=inside.name)
-        inputs = keras.tree.map_structure(entry, inside.input)
-        compiled, inside.compiled = inside.compiled, False  # clone_model would compile the copy as well
-        try:
-            return keras.models.clone_model(
-                inside, input_tensors=inputs, clone_function=clone, call_function=call
-            )
-        finally:
-            inside.compiled = compiled
-
-    return build(model)
 
 
 def _nodes(model: keras.Model) -> Iterator[Any]:

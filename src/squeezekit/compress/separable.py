@@ -6,7 +6,7 @@ for each input channel: Eckart and Young, "The approximation of one matrix by an
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -14,9 +14,9 @@ import numpy as np
 from keras import layers
 
 from squeezekit.compress.base import Kernel, Technique, to_numpy
-from squeezekit.compress.cloning import check_model, copied, members
-from squeezekit.compress.couplings import rebuild
+from squeezekit.compress.cloning import check_model, members
 from squeezekit.compress.hooks import KernelHook
+from squeezekit.compress.wiring import rebuild
 
 __all__ = ["Separable", "separated"]
 
@@ -102,24 +102,23 @@ class Separable(Technique):
         picked = {id(layer) for name, layer in members(model) if self._picks(name, layer)}
         if not picked:
             return model
-        rows: list[tuple[Any, Sequence[Any]]] = []
+        rows: list[tuple[layers.Layer, Sequence[Any]]] = []
 
-        def convert(layer: Any) -> Sequence[Any]:
-            row = _row(layer) if id(layer) in picked else (copied(layer),)
-            rows.append((layer, row))
-            return row
+        def replace(name: str, layer: Any, copy: Callable[..., Any]) -> Sequence[Any]:
+            if isinstance(layer, layers.InputLayer):
+                return []
+            if id(layer) not in picked:
+                return [copy()]
+            rows.append((layer, _row(layer)))
+            return rows[-1][1]
 
-        swapped = rebuild(model, convert)
+        swapped = rebuild(model, replace)
         for layer, row in rows:
-            if id(layer) in picked:
-                kernel, *bias = map(to_numpy, layer.weights)
-                for part, values in zip(row, separated(kernel), strict=True):
-                    part.kernel.assign(values)
-                for value in bias:
-                    row[-1].bias.assign(value)
-            elif isinstance(layer, keras.layers.Layer):
-                for variable, copy in zip(layer.variables, row[0].variables, strict=True):
-                    copy.assign(to_numpy(variable))
+            kernel, *bias = map(to_numpy, layer.weights)
+            for part, values in zip(row, separated(kernel), strict=True):
+                part.kernel.assign(values)
+            for value in bias:
+                row[-1].bias.assign(value)
         return swapped
 
     def _picks(self, name: str, layer: keras.layers.Layer) -> bool:

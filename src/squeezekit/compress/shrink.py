@@ -1,6 +1,6 @@
 """Take out of a network the channels that nothing reads: the same function in smaller layers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -8,9 +8,10 @@ import numpy as np
 from keras import layers
 
 from squeezekit.compress.base import to_numpy
-from squeezekit.compress.cloning import copied, members
-from squeezekit.compress.couplings import ChannelGraph, Site, rebuild
+from squeezekit.compress.cloning import members
+from squeezekit.compress.couplings import ChannelGraph, Site
 from squeezekit.compress.hooks import KernelHook
+from squeezekit.compress.wiring import rebuild
 
 __all__ = ["shrink"]
 
@@ -53,24 +54,22 @@ def shrink(model: keras.Model) -> keras.Model:
         raise ValueError(f"Expected a plain model: strip it first. Received: transforms in {hooked}.")
     alive = _alive(graph)
     sites = {id(site.layer): site for site in graph.sites}
-    pairs: list[tuple[Any, Any]] = []
+    pairs: list[tuple[Site, keras.layers.Layer]] = []
 
-    def convert(layer: Any) -> Sequence[Any]:
-        if id(layer) in sites:
-            copy = type(layer).from_config(layer.get_config() | _smaller(sites[id(layer)], alive))
-        else:
-            copy = copied(layer)
-        pairs.append((layer, copy))
-        return (copy,)
+    def replace(name: str, layer: Any, copy: Callable[..., Any]) -> Sequence[Any]:
+        if isinstance(layer, layers.InputLayer):
+            return []
+        if id(layer) not in sites:
+            return [copy()]
+        site = sites[id(layer)]
+        pairs.append((site, type(layer).from_config(layer.get_config() | _smaller(site, alive))))
+        return [pairs[-1][1]]
 
-    smaller = rebuild(model, convert, lambda tensor: _count(tensor, graph, alive))
-    for layer, copy in pairs:
-        if isinstance(layer, keras.layers.Layer):
-            values = map(to_numpy, layer.variables)
-            if id(layer) in sites:
-                values = map(_sliced(sites[id(layer)], alive), values)
-            for variable, value in zip(copy.variables, values, strict=True):
-                variable.assign(value)
+    smaller = rebuild(model, replace, width=lambda tensor: _count(tensor, graph, alive))
+    for site, made in pairs:
+        cut = _sliced(site, alive)
+        for variable, value in zip(made.variables, site.layer.variables, strict=True):
+            variable.assign(cut(to_numpy(value)))
     return smaller
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional  # the class of keras.Model(inputs, outputs), not exported
 
 from squeezekit.compress.base import Inserted
+from squeezekit.compress.blocks import is_model
 from squeezekit.compress.cloning import check_model, copied, copy_weights
 
 __all__ = ["Call", "Graph", "graph_of", "rebuild"]
@@ -72,7 +72,7 @@ def graph_of(model: keras.Model) -> Graph:
         return values
 
     def follow(operation: Any, sources: list[int], outputs: Sequence[Any], prefix: str) -> list[int]:
-        if isinstance(operation, Functional | keras.Sequential):
+        if is_model(operation):
             return walk(operation, sources, f"{prefix}{operation.name}/")
         return add(prefix, operation, sources, outputs)
 
@@ -99,16 +99,19 @@ def graph_of(model: keras.Model) -> Graph:
 
 
 Replace = Callable[[str, Any, Callable[..., Any]], Sequence[Any]]
+Width = Callable[[keras.KerasTensor], int | None]
 
 
-def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
+def rebuild(model: keras.Model, replace: Replace, *, width: Width | None = None) -> keras.Model:
     """Return a copy of a model in which each operation has become a chain of operations.
 
     Args:
         model: a built functional or sequential model; not changed.
         replace: `replace(name, operation, copy)` returns what takes the place of an operation, in order;
             `[]` takes it out. `copy(**changes)` is the operation itself with other settings, and gets its
-            weights. An input cannot be replaced: its chain is put behind it.
+            weights; another layer has those that it is given. An input cannot be replaced: its chain is put
+            behind it.
+        width: number of channels of a tensor that enters a model, nested ones too; by default what it was.
 
     Returns:
         The copy, not compiled. A layer or nested model that is called in several places still is one.
@@ -133,11 +136,15 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
             return made
 
         if id(operation) not in chains:
-            if isinstance(operation, Functional | keras.Sequential):
+            if is_model(operation):
                 chains[id(operation)] = [part(operation)]
             else:
                 chains[id(operation)] = list(replace(names[id(operation)], operation, copy))
         return chains[id(operation)]
+
+    def first(tensor: keras.KerasTensor) -> keras.KerasTensor:
+        shape = tensor.shape if width is None else (*tensor.shape[:-1], width(tensor))
+        return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
 
     def part(inside: keras.Model) -> keras.Model:
         check_model(inside.name, inside)
@@ -149,9 +156,8 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
         }
         if isinstance(inside, keras.Sequential):
             (entry,) = inside.inputs
-            first = keras.Input(batch_shape=entry.shape, dtype=entry.dtype, name=entry.name)
             behind = [made for layer in inside.layers for made in chain(layer)]
-            return keras.Sequential([first, *entries.get(entry.name, []), *behind], name=inside.name)
+            return keras.Sequential([first(entry), *entries.get(entry.name, []), *behind], name=inside.name)
         entered: dict[int, Any] = {}
 
         def enter(tensor: Any) -> Any:
@@ -169,7 +175,8 @@ def rebuild(model: keras.Model, replace: Replace) -> keras.Model:
 
         # Another model of the same tensors: `clone_model` would compile the copy of a compiled model too.
         bare = keras.Model(inside.input, inside.output, name=inside.name)
-        return keras.models.clone_model(bare, clone_function=chain, call_function=call)
+        inputs = keras.tree.map_structure(first, inside.input)
+        return keras.models.clone_model(bare, input_tensors=inputs, clone_function=chain, call_function=call)
 
     result = part(model)
     for old, new in pairs:

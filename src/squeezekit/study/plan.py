@@ -7,7 +7,7 @@ from squeezekit import compress, models
 from squeezekit.data import Dataset
 from squeezekit.imaging import picture_size
 from squeezekit.preprocess import MAX_SIDE, Preprocess
-from squeezekit.training import Initial, Settings
+from squeezekit.training import Distil, Initial, SelfDistil, Settings
 
 __all__ = ["DEFAULT_RECIPE", "Plan", "choose_preprocess"]
 
@@ -33,6 +33,8 @@ class Plan:
         initial_epochs: epochs of a network that starts from `initial`; 0 takes those of `settings`, or, where it leaves
             them open, three tenths of what they become.
         compress_epochs: epochs of each stage of the recipe; 0 takes three tenths of the float epochs.
+        distil: a teacher that guides the stages of the recipe, not the float training; `SelfDistil()` is the float
+            network just trained. None: labels alone.
         baseline: whether AlexNet is trained too, with the same settings.
         validation: share of the training images that choices are made by.
 
@@ -48,6 +50,7 @@ class Plan:
     frozen: tuple[str, ...] = ()
     initial_epochs: int = 0
     compress_epochs: int = 0
+    distil: Distil | SelfDistil | None = None
     baseline: bool = True
     validation: float = 0.1
 

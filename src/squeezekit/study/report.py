@@ -150,6 +150,7 @@ def _facts(run: Mapping[str, Any], data: Mapping[str, Any]) -> list[tuple[str, s
         ("What the network sees", _pairs(run.get("preprocess"))),
         ("Training", _pairs(run.get("settings"))),
         ("Compression", _pairs(run.get("compress_settings"))),
+        ("Teacher", _pairs(run.get("distil"))),
         ("Versions", _pairs({"squeezekit": run.get("squeezekit"), **mapping(run.get("versions"))}, " ")),
         ("Machine", run.get("machine")),
         ("Started", _moment(run.get("started"))),

@@ -40,7 +40,7 @@ def squeeze(
 
     Raises:
         DataError: the images cannot serve.
-        ValueError: `out` holds another run's work.
+        ValueError: `out` holds another run's work, or the teacher does not fit the network.
         OSError: a file cannot be written.
     """
     plan = plan or Plan()
@@ -57,6 +57,8 @@ def squeeze(
     fresh = models.build(
         plan.model, (shop.preprocess.height, shop.preprocess.width, 3), len(shop.dataset.class_names)
     )
+    if plan.distil is not None:
+        plan.distil.check(fresh)
     advice = compress.advice(fresh, plan.recipe, int8=True)
     for line in advice:
         if advise:
@@ -67,7 +69,8 @@ def squeeze(
     started = describe_start(model, plan.initial, plan.frozen)
     path = shop.export(model, shop.out / "squeezenet.tflite")
     rows = [shop.measure(path, f"{title}, float", plan.model, model)]
-    compressed = shop.compress(model, plan.recipe, plan.compress_settings)
+    distil = None if plan.distil is None else plan.distil.of(model)
+    compressed = shop.compress(model, plan.recipe, plan.compress_settings, distil=distil)
     squeezed = compressed.model
     with files.replacing(shop.out / "model.keras") as temporary:
         squeezed.save(temporary)
@@ -97,6 +100,7 @@ def squeeze(
             **started,
             "settings": plan.network_settings.to_dict(),
             "compress_settings": plan.compress_settings.to_dict(),
+            **({} if distil is None else {"distil": distil.to_dict()}),
         },
     )
     files.write_json(shop.out / "run.json", run)

@@ -1,7 +1,7 @@
 """Training: settings that work from scratch on small sets, exact resume, recipes stage by stage."""
 
 from squeezekit.training.checkpoint import weights_digest
-from squeezekit.training.distil import Distil
+from squeezekit.training.distil import Distil, SelfDistil
 from squeezekit.training.fitting import History, evaluate, fit
 from squeezekit.training.initial import Initial, read_initial
 from squeezekit.training.networks import settings_for, train_network
@@ -19,6 +19,7 @@ __all__ = [
     "Optimizer",
     "Precision",
     "Progress",
+    "SelfDistil",
     "Settings",
     "Stage",
     "bfloat16_is_fast",

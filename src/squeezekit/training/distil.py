@@ -12,7 +12,7 @@ from keras import ops
 from squeezekit import compress
 from squeezekit.training.checkpoint import weights_digest
 
-__all__ = ["Distil", "Distiller", "soft_divergence"]
+__all__ = ["Distil", "Distiller", "SelfDistil", "soft_divergence"]
 
 # What a probability is taken for at least, so that its logarithm is finite: far below what float32 softmax gives
 # a class that plays any part, and far enough above its smallest number that 1/p is finite.
@@ -50,15 +50,22 @@ class Distil:
     weight: float = 0.7
 
     def __post_init__(self) -> None:
-        # Written so that NaN is refused too.
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"Expected a temperature over 0. Received: temperature={self.temperature}.")
-        if not 0 <= self.weight <= 1:
-            raise ValueError(f"Expected a weight in [0, 1]. Received: weight={self.weight}.")
+        _expect_numbers(self.temperature, self.weight)
         # Also shows now, not at the first step, whether the teacher can be copied.
         teacher = compress.strip(self.teacher)
         teacher.trainable = False
         object.__setattr__(self, "teacher", teacher)
+
+    @property
+    def input_side(self) -> int:
+        """Side of the square input that a student must have, in pixels; 0 if it is not square."""
+        height, width = [*self.teacher.input_shape[1:3], 0, 0][:2]
+        return height if isinstance(height, int) and height == width else 0
+
+    def of(self, student: keras.Model) -> "Distil":
+        """Return this teaching, if the teacher fits the student; see `SelfDistil.of`."""
+        self.check(student)
+        return self
 
     def check(self, student: keras.Model) -> None:
         """Raise ValueError unless the teacher takes the student's inputs and knows its classes."""
@@ -74,6 +81,50 @@ class Distil:
             "weight": self.weight,
             "teacher": weights_digest(self.teacher),
         }
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfDistil:
+    """The teacher is the student itself, as it was before it was squeezed: known once that is trained.
+
+    Args:
+        temperature: as of `Distil`.
+        weight: as of `Distil`.
+
+    Raises:
+        ValueError: a number is out of range.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, activation="softmax")])
+        >>> SelfDistil(weight=0.5).of(model).to_dict()["teacher"] == weights_digest(model)
+        True
+    """
+
+    temperature: float = 4.0
+    weight: float = 0.7
+
+    def __post_init__(self) -> None:
+        _expect_numbers(self.temperature, self.weight)
+
+    @property
+    def input_side(self) -> int:
+        """Return 0: it fits any student."""
+        return 0
+
+    def of(self, student: keras.Model) -> Distil:
+        """Return the teaching by `student` as it is now."""
+        return Distil(student, self.temperature, self.weight)
+
+    def check(self, student: keras.Model) -> None:
+        """Return nothing: it fits any student."""
+
+
+def _expect_numbers(temperature: float, weight: float) -> None:
+    # Written so that NaN is refused too.
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"Expected a temperature over 0. Received: temperature={temperature}.")
+    if not 0 <= weight <= 1:
+        raise ValueError(f"Expected a weight in [0, 1]. Received: weight={weight}.")
 
 
 def soft_divergence(teacher: Any, student: Any, temperature: float) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from squeezekit import compress, files, models
-from squeezekit.compress.apply import hooked_layers
+from squeezekit.compress.apply import applies, hooked_layers
 from squeezekit.data import Dataset
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.checkpoint import weights_digest
@@ -40,7 +40,7 @@ class Compressed:
         model: a plain Keras model with the squeezed weights and no BatchNorm to fold.
         ranges: of activations, by layer, if they were trained quantized; for `export.litert`.
         trained: the same with its transforms, as it was trained.
-        stages: what each stage did.
+        stages: what each stage did; one that was passed over is not among them.
     """
 
     model: keras.Model
@@ -64,6 +64,8 @@ def compress_in_stages(
 
     BatchNorm works as long as techniques survive its folding (`Technique.survives_folding`), then it is folded.
     Called again after a kill, finished stages are loaded and the interrupted one goes on from its last epoch.
+    Where pruned channels leave a network so small that no layer of it is one for a later technique (all kernels
+    are under prune's `smallest`), that technique is passed over, and `progress` says so.
 
     Args:
         model: a trained plain network; left as it is.
@@ -82,6 +84,7 @@ def compress_in_stages(
         ValueError: a technique cannot be applied, or the folder holds another training's checkpoints.
     """
     digest = weights_digest(model)
+    progress = progress or Progress()
     stages = []
     squeezed, line = model, ""
     folded = False
@@ -89,9 +92,11 @@ def compress_in_stages(
         earlier = recipe.techniques[: index - 1]
         fold = not technique.survives_folding and not folded
         if fold or (earlier and earlier[-1].reshapes):
-            squeezed = _renew(squeezed, earlier, fold=fold)
+            squeezed = _renew(squeezed, earlier, progress, fold=fold)
             folded = folded or fold
         line = f"{line} | {technique}" if line else str(technique)
+        if any(before.reshapes for before in earlier) and not _applies(squeezed, technique, progress):
+            continue
         squeezed = compress.apply(squeezed, technique)
         history = fit(
             squeezed,
@@ -114,7 +119,9 @@ def compress_in_stages(
     return Compressed(plain, compress.activation_ranges(squeezed), squeezed, tuple(stages))
 
 
-def _renew(model: keras.Model, earlier: Sequence[compress.Technique], *, fold: bool) -> keras.Model:
+def _renew(
+    model: keras.Model, earlier: Sequence[compress.Technique], progress: Progress, *, fold: bool
+) -> keras.Model:
     """Strip, fold BatchNorm if asked to, and put the earlier techniques back in force.
 
     Pruning wants BatchNorm: without it the signal of a deep network dies with its weights, layer by layer,
@@ -126,6 +133,15 @@ def _renew(model: keras.Model, earlier: Sequence[compress.Technique], *, fold: b
         plain = models.fold_batch_norm(plain)
     for technique in earlier:
         settled = technique.settled()
-        if settled is not None:
+        # In a network that lost channels since, every kernel may have become too small for it.
+        if settled is not None and _applies(plain, settled, progress):
             plain = compress.apply(plain, settled)
     return plain
+
+
+def _applies(model: keras.Model, technique: compress.Technique, progress: Progress) -> bool:
+    """Whether the network still has a layer for the technique; if not, that is said."""
+    found = applies(model, technique)
+    if not found:
+        progress.say(f"{technique} is passed over: the network with fewer channels has no layer for it")
+    return found
