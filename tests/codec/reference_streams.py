@@ -124,23 +124,20 @@ def frequencies(levels, precision):
 
 
 class Lanes:
-    def __init__(self, source, symbols):
-        count = source.varint()
-        sizes = None
-        if count > 1:
-            mean = source.varint()
-            sizes = [mean + unzigzag(value) for value in source.numbers(count)]
-        words = [int.from_bytes(source.take(2), "little") for _ in range((len(source.data) - source.at) // 2)]
-        sizes = [len(words)] if sizes is None else sizes
+    def __init__(self, source):
+        count, mean = source.varint(), source.varint()
+        sizes = [mean + unzigzag(value) for value in source.numbers(count)] if count > 1 else [mean]
+        words = [max(0, size // 16 - 1) for size in sizes]
+        bits = Bits(source.data[source.at :])
+        widths = [size - 16 * count for size, count in zip(sizes, words, strict=True)]
+        self.states = [1 << width | bits.take(width) for width in widths]
+        source.take((bits.at + 7) // 8)
         self.words = [[] for _ in sizes]
-        for turn in range(max(sizes)):
-            for lane, size in enumerate(sizes):
-                if turn < size:
-                    self.words[lane].append(words.pop(0))
-        self.states = []
-        for lane in self.words:
-            state = lane.pop(0) if lane else 0
-            self.states.append(state << 16 | lane.pop(0) if lane else state)
+        for turn in range(max(words)):
+            for lane, count in enumerate(words):
+                if turn < count:
+                    self.words[lane].append(int.from_bytes(source.take(2), "little"))
+        assert source.at == len(source.data)
 
     def phase(self, tables, precision):
         """One symbol for each (symbols, frequencies) given."""
@@ -167,126 +164,82 @@ def rans(source, count, alphabet):
     symbols, levels, precision = table(source)
     if len(symbols) == 1:
         return symbols * count
-    lanes = Lanes(source, count)
+    lanes = Lanes(source)
     out = lanes.phase([(symbols, frequencies(levels, precision))] * count, precision)
     lanes.finish()
     return out
 
 
 def diagonals(rows, positions, width, columns):
-    """Phases as lists of (number, row, column, position)."""
-    cells = [
-        (row, place, column) for row in range(rows) for place in range(positions) for column in range(columns)
-    ]
+    """Phases as lists of (number, position)."""
     phases = {}
-    for number, (row, place, column) in enumerate(cells):
-        if positions >= 4:
-            phases.setdefault(sum(divmod(place, width)), []).append((place, row, column, number))
-        else:
-            wide = place * columns + column
-            phases.setdefault((row + wide) % 8, []).append((0, row, wide, number))
-    for phase in sorted(phases):
-        order = sorted(phases[phase], key=lambda cell: cell if positions >= 4 else cell[3])
-        yield [(number, row, column, place) for place, row, column, number in order]
+    for place, row, column in itertools.product(range(positions), range(rows), range(columns)):
+        number = (row * positions + place) * columns + column
+        phases.setdefault(sum(divmod(place, width)), []).append((number, place))
+    return [phases[phase] for phase in sorted(phases)]
 
 
-def stage(source, grid, value, present, sized):
-    rows, positions, width, columns = grid
-    whole = positions >= 4
+def near(place, positions, width):
+    y, x = divmod(place, width)
+    before = [other for other in range(positions) if sum(divmod(other, width)) < x + y]
+    return sorted(before, key=lambda other: ((other // width - y) ** 2 + (other % width - x) ** 2, other))[:6]
 
-    def near(place):
-        y, x = divmod(place, width)
-        before = [other for other in range(positions) if sum(divmod(other, width)) < x + y] if whole else []
-        return sorted(
-            before, key=lambda other: ((other // width - y) ** 2 + (other % width - x) ** 2, other)
-        )[:8]
+
+def contexts(source, count, alphabet):
+    positions, width, columns, base = (source.varint() for _ in range(4))
+    (sparse,) = source.take(1)
+    rows, present = count // (positions * columns), [True] * count
+    if sparse:
+        group, stride = (positions, columns) if positions <= 12 else (8, 1)
+        order = mask_order(group)
+        masks = rans(Reader(source.take(source.varint())), count // group, 1 << group)
+        present = unfold([order[mask] for mask in masks], group, stride)
+
+    symbols, levels, precision = table(source)
+    values = [symbol - base for symbol in symbols]
+    typical = sum(f * abs(v) for f, v in zip(frequencies(levels, precision), values, strict=True))
+    typical = max(1, 16 * typical >> precision)
+    (kinds,) = source.take(1)
+    sizes, means = kinds & 15, kinds >> 4
 
     def small(count):
         return [unzigzag(number) for number in source.numbers(count)]
 
-    symbols, levels, precision = table(source)
-    typical = sum(f * abs(value(s)) for f, s in zip(frequencies(levels, precision), symbols, strict=True))
-    typical = max(1, 16 * typical >> precision)
-    (kinds,) = source.take(1)
-    sizes, means = kinds & 15, kinds >> 4
-    coefficients, mean_cuts, size_coefficients, size_cuts, tilts = [], [], [], [], [(0, 0)]
-    if sizes * means > 1:
-        counts = [3 + len(near(place)) for place in range(positions if whole else 1)]
-        every = small(sum(counts))
-        for count in counts:
-            coefficients.append(every[:count])
-            every = every[count:]
-        mean_cuts = running(small(means - 1), 0)
-        if sizes > 1:
-            size_coefficients = small(4 + whole + (whole and present is not None))
-            size_cuts = running(small(sizes - 1), 0)
-        tilts = list(zip(small(sizes * means), small(sizes * means), strict=True))
-    values = [value(symbol) for symbol in symbols]
+    counts = [len(near(place, positions, width)) + 1 for place in range(positions)]
+    every, coefficients = small(sum(counts)), []
+    for count_here in counts:
+        coefficients.append(every[:count_here])
+        every = every[count_here:]
+    size_coefficients = small(2 + sparse)
+    mean_cuts, size_cuts = running(small(means - 1), 0), running(small(sizes - 1), 0)
     largest = max(1, *map(abs, values))
     tables = []
-    for alpha, beta in tilts:
+    for alpha, beta in zip(small(sizes * means), small(sizes * means), strict=True):
         leaning = [
             level + 4 * (alpha * abs(one) + beta * one) // largest
             for level, one in zip(levels, values, strict=True)
         ]
         leaning = [max(0, level + 640 - max(leaning)) for level in leaning]
-        tables.append((symbols, frequencies(leaning, 13)))
-    lanes = Lanes(Reader(source.take(source.varint())) if sized else source, rows * positions * columns)
-
-    known, row_seen, column_seen = {}, {}, {}
-    for phase in diagonals(*grid):
-        cells = [cell for cell in phase if present is None or present[cell[0]]]
+        tables.append((symbols, frequencies(leaning, 12)))
+    lanes, known = Lanes(source), {}
+    for phase in diagonals(rows, positions, width, columns):
+        cells = [cell for cell in phase if present[cell[0]]]
         chosen = []
-        for number, row, column, place in cells:
-            if len(tables) == 1:
-                chosen.append(tables[0])
-                continue
-            sums = [seen.get(line, (0, 0, 0)) for seen, line in ((row_seen, row), (column_seen, column))]
-            around = [
-                16 * value(known[at]) if (at := number + (other - place) * columns) in known else 0
-                for other in near(place)
-            ]
-            features = [16 * total // (seen + 8) for seen, total, _ in sums] + [*around, 16]
-            mean = sum(a * b for a, b in zip(coefficients[place], features, strict=True)) >> 5
-            kind = sum(cut <= mean for cut in mean_cuts)
-            if sizes > 1:
-                features = [(16 * size + 8 * typical) // (seen + 8) for seen, _, size in sums] + [abs(mean)]
-                if whole:
-                    features.append(
-                        (typical + sum(map(abs, around))) // (1 + sum(one != 0 for one in around))
-                    )
-                    if present is not None:
-                        first = (number // columns // positions) * positions * columns + column
-                        kept = sum(present[first + other * columns] for other in range(positions))
-                        features.append(kept * typical // positions)
-                size = sum(a * b for a, b in zip(size_coefficients, [*features, 16], strict=True)) >> 5
-                kind += means * sum(cut <= size for cut in size_cuts)
+        for number, place in cells:
+            first = number - place * columns
+            others = near(place, positions, width)
+            around = [known.get(first + other * columns, base) - base for other in others]
+            mean = sum(a * b for a, b in zip(coefficients[place], [*around, 1], strict=True))
+            features = [abs(mean) >> 1, 2 * sum(map(abs, around))]
+            if sparse:
+                kept = sum(present[first + other * columns] for other in range(positions))
+                features.append(kept * max(1, typical // positions))
+            size = sum(a * b for a, b in zip(size_coefficients, features, strict=True))
+            kind = means * sum(cut <= size for cut in size_cuts) + sum(cut <= mean for cut in mean_cuts)
             chosen.append(tables[kind])
-        for (number, row, column, _), symbol in zip(cells, lanes.phase(chosen, 13), strict=True):
-            known[number] = symbol
-            for seen, line in ((row_seen, row), (column_seen, column)):
-                count, total, size = seen.get(line, (0, 0, 0))
-                seen[line] = count + 1, total + value(symbol), size + abs(value(symbol))
+        known.update(zip([number for number, _ in cells], lanes.phase(chosen, 12), strict=True))
     lanes.finish()
-    return known
-
-
-def contexts(source, count, alphabet):
-    positions, width, columns = source.varint(), source.varint(), source.varint()
-    rows = count // (positions * columns)
-    common, base = source.varint() - 1, source.varint()
-    present = None
-    if common >= 0:
-        kernel = 4 <= positions <= 12
-        group, stride = (positions, columns) if kernel else (8, 1)
-        order = mask_order(group)
-        known = stage(
-            source, (rows, 1, 1, columns if kernel else positions * columns // 8),
-            lambda symbol: order[symbol].bit_count(), None, True,
-        )  # fmt: skip
-        present = unfold([order[known[number]] for number in range(len(known))], group, stride)
-    known = stage(source, (rows, positions, width, columns), lambda symbol: symbol - base, present, False)
-    return [known.get(number, common) for number in range(count)]
+    return [known.get(number, base) for number in range(count)]
 
 
 def mask_order(group):

@@ -116,7 +116,7 @@ def test_size_within_the_bound(spread, count):
     assert len(encode(symbols, 256)) < 1.015 * entropy_bytes(symbols) + 64
 
 
-def test_lanes_cost_two_bytes():
+def test_lanes_cost_less_than_two_bytes():
     symbols = laplace(100_000, 12)
     counts = np.bincount(symbols, minlength=256)
     table = frequencies.choose(counts)
@@ -124,7 +124,7 @@ def test_lanes_cost_two_bytes():
     frequency[table.symbols] = table.frequencies
     start = np.cumsum(frequency) - frequency
     one, many = (len(rans.encode([symbols], frequency, start, table.precision, lanes)) for lanes in (1, 512))
-    assert 1.5 * 512 < many - one < 2.5 * 512
+    assert 512 < many - one < 1.8 * 512
 
 
 def test_many_streams_decode_together():
@@ -154,7 +154,7 @@ def test_phases_with_tables_of_their_own():
     phases = [own * 7 + symbol for own, symbol in zip(which, symbols, strict=True)]
     for lanes in (1, 5, 64):
         data = rans.encode(phases, frequency.reshape(-1), start.reshape(-1), 10, lanes)
-        tables = lockstep.Tables.of(np.arange(7), frequency, 10)
+        tables = lockstep.Tables(np.arange(7), frequency, 10)
         decoder = lockstep.Decoder([rans.read(bits.Reader(data), sum(counts), 4)], [tables])
         for own, symbol in zip(which, symbols, strict=True):
             assert np.array_equal(decoder.phase([0], [len(own)], [own])[0], symbol)
@@ -170,7 +170,7 @@ def test_golden_stream():
     assert np.array_equal(decode(stream, len(symbols), 256), symbols)
 
 
-GOLDEN = "4d3368ce12a26df0c4f156b0897ea86f272c0192458836af24d769b77c7555f8"
+GOLDEN = "19d58825884069ebc15e92ad82f4b0ff16663f53c86b7b375ab638c62559da55"
 
 
 # --- hostile streams -----------------------------------------------------------------------------------------------
@@ -187,10 +187,11 @@ GOLDEN = "4d3368ce12a26df0c4f156b0897ea86f272c0192458836af24d769b77c7555f8"
         (b"\x02\x02\x20\x03\x20\x01", "unknown kind"),
         (b"\x02\x02\x20\x00\x20\x00", "without lanes"),
         (b"\x02\x02\x20\x00\x20\x09", "at most 8"),
-        (b"\x02\x02\x20\x00\x20\x01a", "within a word"),
-        (b"\x02\x02\x20\x00\x20\x02\x05\x20", "fill"),
-        (b"\x02\x02\x20\x00\x20\x01" + bytes(40), "fill"),
-        (b"\x02\x02\x20\x00\x20\x01abcd", "end where"),
+        (b"\x02\x02\x20\x00\x20\x01\x1fabcde", "fill"),
+        (b"\x02\x02\x20\x00\x20\x01\x30abcd", "fill"),
+        (b"\x02\x02\x20\x00\x20\x02\x05\x20", "cut short"),
+        (b"\x02\x02\x20\x00\x20\x01\x81\x02" + bytes(40), "fill"),
+        (b"\x02\x02\x20\x00\x20\x01\x1fabcd", "end where"),
     ],
 )
 def test_hostile_streams(stream, reason):

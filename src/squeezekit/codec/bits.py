@@ -23,7 +23,7 @@ _ALL_ZERO = 32
 # Written in place of the parameter when bit lengths are stored as a list of their own.
 _BY_LENGTH = 33
 # Lists no longer than this are read without NumPy.
-_FEW = 160
+_FEW = 96
 # Values handled at once: temporaries stay within some ten megabytes however long the input.
 _CHUNK = 1 << 20
 
@@ -87,22 +87,25 @@ def read_bits(data: np.ndarray, start: int, widths: np.ndarray) -> np.ndarray:
         FormatError: the values run past the end of `data`.
     """
     values = np.empty(len(widths), np.uint64)
-    padded = (
-        data if len(data) else np.zeros(1, np.uint8)
-    )  # nothing can be taken from nothing, not even 0 bits
     for first in range(0, len(widths), _CHUNK):
         width = widths[first : first + _CHUNK].astype(np.int64)
-        ends = np.cumsum(width) + start
-        if ends[-1] > 8 * len(data):
+        ends = np.cumsum(width)
+        ends += start
+        stop = int(ends[-1])
+        if stop > 8 * len(data):
             raise FormatError("cut short inside a list of numbers")
+        # The eight bytes from any place on, as one number: 32 bits at any of 8 bit offsets lie within.
+        base = start >> 3
+        part = np.zeros((stop + 7) // 8 - base + 8, np.uint8)
+        part[:-8] = data[base : (stop + 7) // 8]
+        windows = np.ndarray(len(part) - 7, ">u8", part, strides=(1,))
         starts = ends - width
-        offsets = starts >> 3
-        window = np.zeros(len(width), np.uint64)
-        for byte in range(5):  # 32 bits at any of 8 bit offsets lie within five bytes
-            window = (window << np.uint64(8)) | padded.take(offsets + byte, mode="clip")
-        window >>= (40 - (starts & 7) - width).astype(np.uint64)
-        values[first : first + _CHUNK] = window & ((np.uint64(1) << width.astype(np.uint64)) - np.uint64(1))
-        start = int(ends[-1])
+        window = windows[(starts >> 3) - base].astype(np.uint64)
+        window <<= (starts & 7).astype(np.uint64)
+        window >>= np.uint64(32)
+        window >>= (32 - width).astype(np.uint64)
+        values[first : first + _CHUNK] = window
+        start = stop
     return values
 
 
@@ -286,25 +289,23 @@ class Reader:
         """Do the same number by number: so few are done before NumPy has begun."""
         left = bytes(self._data[self._position : self._position + (count * 65 + 7) // 8])
         text = bin(int.from_bytes(b"\1" + left, "big"))[3:]
-        zeros, at = [], 0
-        for _ in range(count):
-            one = text.find("1", at)
-            # A number of 32 bits has at most as many zeros before it and k bits more than that behind.
-            if k > _ALL_ZERO or one < 0 or one - at + k > 32:
-                raise FormatError("a damaged list of numbers")
-            zeros.append(one - at)
-            at = one + 1
+        zeros = list(map(len, text.split("1", count)))[:-1]
+        # A number of 32 bits has at most as many zeros before it and k bits more than that behind.
+        if k > _ALL_ZERO or len(zeros) < count or max(zeros) + k > 32:
+            raise FormatError("a damaged list of numbers")
+        at = count + sum(zeros)
         if at + sum(zeros) + k * count > len(text):
             raise FormatError("cut short inside a list of numbers")
         values = []
         for zero in zeros:
-            width = zero + k
-            values.append(int("1" + text[at : at + width], 2) - (1 << k))
-            at += width
-        if max(values) > MAX_NUMBER:
-            raise FormatError("a number of more than 32 bits")
+            end = at + zero + k
+            values.append(int("1" + text[at:end], 2))
+            at = end
         self.take((at + 7) // 8)
-        return np.array(values, np.int64)
+        out = np.array(values, np.int64) - (1 << k)
+        if max(values) - (1 << k) > MAX_NUMBER:
+            raise FormatError("a number of more than 32 bits")
+        return out
 
     def until_zero(self, count: int) -> bytes:
         """Return all bytes up to and with the zero byte number `count`."""

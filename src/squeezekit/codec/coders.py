@@ -154,7 +154,7 @@ class Static:
     def tables(self) -> list[lockstep.Tables]:
         """See `lockstep.Stream`."""
         table = self.table
-        return [lockstep.Tables.of(table.symbols, table.frequencies, table.precision) for _ in self.lanes]
+        return [lockstep.Tables(table.symbols, table.frequencies, table.precision) for _ in self.lanes]
 
     def decoding(self) -> lockstep.Asking:
         """See `lockstep.Stream`; asks for some at a time, beside the phases of other streams."""
@@ -196,28 +196,19 @@ class Rans(LockStep):
             or len(counts) > frequencies.MAX_SYMBOLS
         ):
             return 2 * int(counts.sum()) + 8  # as good as random: not worth looking for a table
-        table, counts = self._table(histogram)
+        table = frequencies.choose(histogram)
         if len(table.symbols) == 1:
             return len(table.data)
+        counts = histogram[table.symbols]
         code_bytes = frequencies.cost_bits(counts, table.frequencies, table.precision) / 8
         return len(table.data) + rans.size_bytes(int(counts.sum()), code_bytes)
 
-    @staticmethod
-    def _table(histogram: np.ndarray) -> tuple[frequencies.Table, np.ndarray]:
-        table = frequencies.choose(histogram)
-        return table, histogram[table.symbols]
-
     def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
         """See `Coder`."""
-        table, counts = self._table(histogram)
+        table = frequencies.choose(histogram)
         if len(table.symbols) == 1:
             return table.data
-        code_bytes = frequencies.cost_bits(counts, table.frequencies, table.precision) / 8
-        frequency = np.zeros(len(histogram), np.int64)
-        frequency[table.symbols] = table.frequencies
-        start = np.cumsum(frequency) - frequency
-        lanes = rans.lane_count(len(symbols), code_bytes)
-        return table.data + rans.encode([symbols], frequency, start, table.precision, lanes)
+        return table.data + rans.encode_static(symbols, histogram, table)
 
     def parse(self, job: Job) -> Static:
         """See `LockStep`."""

@@ -1,53 +1,55 @@
-"""Symbols of a kernel, each coded with one of some dozens of frequency tables that its surroundings choose.
+"""Symbols of kernels, each coded with one of some dozen frequency tables that its kernel's earlier symbols choose.
 
-A small linear model in integers predicts each symbol's value from its row, its column and its kernel's earlier
-positions, another one the size of that value. The two predictions, cut into classes, choose a table: the
-stream's own histogram, tilted towards smaller or larger values. Where many elements are alike, masks of which
-are not come first (their value is the number of ones), then the others.
+A small linear model in integers predicts each symbol's value from its neighbours in the kernel, another one the
+size of that value. The two predictions, cut into classes, choose a table: the stream's own histogram, tilted
+towards smaller or larger values. Where many elements are alike, masks of which are not come first, coded with one
+table, then the others.
 
-When not to use it: a few thousand symbols do not pay for the model, tens of millions take too long.
+When not to use it: a few thousand symbols do not pay for the model, and rows and columns of a matrix say too
+little about its elements (0.6 % where we looked, for three times the time).
 
 The idea of a mixed model over causal neighbours is that of lossless image coders: Xiaolin Wu and Nasir Memon,
 "Context-based, adaptive, lossless image coding", IEEE Transactions on Communications 45 (1997).
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from squeezekit.codec import bits, frequencies, masks, rans
-from squeezekit.codec.grid import UNIT, Grid, History, Phase
+from squeezekit.codec.grid import LEAST_POSITIONS, Field, Grid
 from squeezekit.codec.lockstep import Asking, Tables
 from squeezekit.errors import FormatError
 
-__all__ = ["Model", "Stage", "Symbols", "read", "tilted", "write_model"]
+__all__ = ["Model", "Symbols", "predicted", "read", "tilted", "typical", "write_model"]
 
 # Of every table; more would not fit a core's cache.
-PRECISION = 13
-MAX_USED = 1 << 12
-# A symbol takes some hundred bytes while it is decoded.
+PRECISION = 12
+MAX_ALPHABET = MAX_USED = 1 << 12
+# A symbol takes some ten bytes while it is decoded.
 MAX_SYMBOLS = 1 << 22
 MAX_POSITIONS = 1 << 7
 MAX_CLASSES = 15
-COEFFICIENT_BITS = 5
 # A class takes a table; so many symbols of the grid must stand against each.
 LEAST_PER_CLASS = 256
 _MAX_CUT = (1 << 31) - 1
 # Tilts are in eighths of an octave at the largest value.
-_TILT = 4
+TILT = 4
+# Masks are decoded so many steps at a time, beside other streams.
+_MASK_STEPS = 128
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """How the tables of one stage are chosen, and what they are."""
+    """How the tables are chosen, and what they are."""
 
     table: frequencies.Table
     mean: list[np.ndarray]
-    """For each kernel position (one in all where phases are diagonals) the coefficients of the value: of each of
-    `History.mean_features`, then of the constant; integers in thirty-seconds."""
+    """For each kernel position the coefficients of the value: of each neighbour, then the constant; integers in
+    thirty-seconds."""
     scale: np.ndarray
-    """The same for the value's size; one for all phases."""
+    """Coefficients of the value's size, one for each of `Field.scale_features`; one set for all positions."""
     mean_cuts: np.ndarray
     """Ascending; a prediction's class is how many of them it reaches."""
     scale_cuts: np.ndarray
@@ -65,83 +67,46 @@ def tilted(levels: np.ndarray, values: np.ndarray, tilts: np.ndarray) -> np.ndar
     """
     sizes = np.abs(values)
     lean = tilts[..., :1] * sizes + tilts[..., 1:] * values
-    leaning = levels + _TILT * lean // max(1, int(sizes.max()))
+    leaning = levels + TILT * lean // max(1, int(sizes.max()))
     leaning += frequencies.MAX_LEVEL - leaning.max(axis=-1, keepdims=True)
     return frequencies.frequencies(frequencies.weights(np.maximum(leaning, 0)), PRECISION)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Stage:
-    """Symbols of one kind: masks, or what they leave."""
-
-    grid: Grid
-    values: np.ndarray
-    """int64 (alphabet,): value of each symbol."""
-    model: Model
-
-    @property
-    def used_values(self) -> np.ndarray:
-        """Values of the symbols that occur."""
-        return self.values[self.model.table.symbols]
-
-    def typical(self) -> int:
-        """Mean absolute value by the histogram, in sixteenths, at least 1."""
-        frequency = self.model.table.frequencies
-        total = int((frequency * np.abs(self.used_values)).sum()) * UNIT
-        return max(1, total >> self.model.table.precision)
-
-    def tables(self) -> Tables:
-        """One decoding table a class."""
-        frequency = tilted(self.model.table.levels, self.used_values, self.model.tilts)
-        return Tables.of(self.model.table.symbols, frequency, PRECISION)
-
-    def classes(self, history: History, phase: Phase) -> np.ndarray | None:
-        """Which table each symbol of the phase has; None where there is only one table."""
-        if self.model.tilts.size == 2:
-            return None
-        return np.concatenate([self._classes(history, *block) for block in phase.blocks])
-
-    def _classes(self, history: History, position: int, block: slice) -> np.ndarray:
-        model = self.model
-        features = history.mean_features(position, block)
-        mean = predict(model.mean[position], features)
-        place = np.searchsorted(model.mean_cuts, mean, side="right")
-        if len(model.scale_cuts):
-            sizes = predict(model.scale, history.scale_features(block, mean, features[2:]))
-            place += np.searchsorted(model.scale_cuts, sizes, side="right") * (len(model.mean_cuts) + 1)
-        return place
+def typical(table: frequencies.Table, base: int) -> int:
+    """Mean absolute value by a table, in sixteenths, at least 1; values are symbols less `base`."""
+    total = int((table.frequencies * np.abs(table.symbols - base)).sum()) * 16
+    return max(1, total >> table.precision)
 
 
-def predict(coefficients: np.ndarray, features: Sequence[np.ndarray]) -> np.ndarray:
-    """Sum of features times coefficients, the last of which is the constant's; int32."""
-    total = np.full(features[0].shape, int(coefficients[-1]) * UNIT, np.int32)
-    for coefficient, feature in zip(coefficients[:-1].tolist(), features, strict=True):
-        if coefficient:
-            total += feature * np.int32(coefficient)
-    return total >> np.int32(COEFFICIENT_BITS)
+def predicted(model: Model, field: Field, position: int) -> tuple[np.ndarray, np.ndarray]:
+    """The two predictions for all kernels at a position: int32 (kernels,) both."""
+    mean = field.mean(position, model.mean[position])
+    sizes = np.zeros_like(mean)
+    for coefficient, feature in zip(model.scale.tolist(), field.scale_features(position, mean), strict=True):
+        sizes += feature * np.int32(coefficient)
+    return mean, sizes
 
 
-def mean_counts(grid: Grid) -> list[int]:
-    """Number of coefficients of the value, for each kernel position."""
-    return [3 + len(grid.neighbours(place)) for place in range(grid.positions)] if grid.by_position else [3]
-
-
-def scale_count(grid: Grid, sparse: bool) -> int:
-    """Number of coefficients of the value's size."""
-    return 4 + grid.by_position * (1 + sparse)
+def _classes(model: Model, field: Field, position: int) -> np.ndarray:
+    """Which table each symbol of a position has, uint8."""
+    mean, sizes = predicted(model, field, position)
+    place = np.zeros(len(mean), np.uint8)
+    for cut in model.scale_cuts.tolist():
+        place += (sizes >= np.int32(cut)).view(np.uint8)
+    place *= np.uint8(len(model.mean_cuts) + 1)
+    for cut in model.mean_cuts.tolist():
+        place += (mean >= np.int32(cut)).view(np.uint8)
+    return field.of_present(position, place)
 
 
 def write_model(model: Model) -> bytes:
     """Everything of a model but its grid."""
     scale_classes, mean_classes, _ = model.tilts.shape
-    out = model.table.data + bytes([scale_classes | mean_classes << 4])
-    if model.tilts.size == 2:
-        return out
-    parts = [np.concatenate(model.mean), np.diff(model.mean_cuts, prepend=0)]
-    if scale_classes > 1:
-        parts += [model.scale, np.diff(model.scale_cuts, prepend=0)]
+    parts = [np.concatenate(model.mean), model.scale]
+    parts += [np.diff(cuts, prepend=0) for cuts in (model.mean_cuts, model.scale_cuts)]
     parts += [model.tilts[..., 0].reshape(-1), model.tilts[..., 1].reshape(-1)]
-    return out + b"".join(bits.numbers(bits.zigzag(part)) for part in parts)
+    head = model.table.data + bytes([scale_classes | mean_classes << 4])
+    return head + b"".join(bits.numbers(bits.zigzag(part)) for part in parts)
 
 
 def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) -> Model:
@@ -150,11 +115,8 @@ def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) ->
     scale_classes, mean_classes = kinds & 15, kinds >> 4
     if not 2 <= len(table.symbols) <= MAX_USED or scale_classes == 0 or mean_classes == 0:
         raise FormatError("a context model of an unknown kind")
-    none = np.zeros(0, np.int64)
-    if 1 < scale_classes * mean_classes > grid.size // LEAST_PER_CLASS:
+    if not scale_classes * mean_classes <= grid.size // LEAST_PER_CLASS:
         raise FormatError("a context model of more classes than its symbols can pay for")
-    if scale_classes == mean_classes == 1:
-        return Model(table, [], none, none, none, np.zeros((1, 1, 2), np.int64))
 
     def small(count: int) -> np.ndarray:
         values = bits.unzigzag(reader.numbers(count))
@@ -169,56 +131,86 @@ def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) ->
         out = np.cumsum(steps)
         if count and (out[0] < -_MAX_CUT or out[-1] > _MAX_CUT):
             raise FormatError("a context model with numbers out of range")
-        return out.astype(np.int32)
+        return out
 
-    counts = mean_counts(grid)
-    mean = np.split(small(sum(counts)), np.cumsum(counts)[:-1])
-    mean_cuts, scale, scale_cuts = cuts(mean_classes - 1), none, none
-    if scale_classes > 1:
-        scale = small(scale_count(grid, sparse))
-        scale_cuts = cuts(scale_classes - 1)
+    counts = [len(grid.neighbours(position)) + 1 for position in range(grid.positions)]
+    mean, scale = np.split(small(sum(counts)), np.cumsum(counts)[:-1]), small(2 + sparse)
+    mean_cuts, scale_cuts = cuts(mean_classes - 1), cuts(scale_classes - 1)
     shape = scale_classes, mean_classes
     tilts = np.stack([small(scale_classes * mean_classes).reshape(shape) for _ in range(2)], axis=-1)
     return Model(table, mean, scale, mean_cuts, scale_cuts, tilts)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Masks:
+    """Which symbols are not the common one, coded with one table."""
+
+    count: int
+    table: frequencies.Table
+    lanes: rans.Lanes
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Symbols:
     """A coded stream, its headers read, ready to be decoded with others."""
 
-    count: int
+    grid: Grid
     dtype: np.dtype
-    common: int
-    """The symbol that masks leave out."""
-    stages: tuple[Stage, ...]
-    """Masks and then what they leave, or only that."""
-    lanes: tuple[rans.Lanes, ...]
+    base: int
+    """The symbol of value 0; the one that masks leave out."""
+    masks: Masks | None
+    model: Model
+    own_lanes: rans.Lanes
+
+    @property
+    def lanes(self) -> tuple[rans.Lanes, ...]:
+        """See `lockstep.Stream`."""
+        return (self.own_lanes,) if self.masks is None else (self.own_lanes, self.masks.lanes)
 
     @property
     def held_symbols(self) -> int:
         """See `lockstep.Stream`."""
-        return self.count
+        return self.grid.size
 
     def tables(self) -> list[Tables]:
         """See `lockstep.Stream`."""
-        return [stage.tables() for stage in self.stages]
+        table = self.model.table
+        frequency = tilted(table.levels, table.symbols - self.base, self.model.tilts)
+        out = [Tables(table.symbols, frequency, PRECISION)]
+        if self.masks is not None:
+            table = self.masks.table
+            out.append(Tables(table.symbols, table.frequencies, table.precision))
+        return out
 
     def decoding(self) -> Asking:
         """See `lockstep.Stream`."""
-        present = None
-        out = np.empty(0, self.dtype)
-        for number, stage in enumerate(self.stages):
-            last = number == len(self.stages) - 1
-            history = History(stage.grid, present, stage.typical())
-            values = stage.values.astype(np.int32)
-            out = np.full(stage.grid.size, self.common if last else 0, self.dtype if last else np.uint16)
-            for phase in history.phases():
-                symbols = yield number, len(phase.number), stage.classes(history, phase)
-                out[phase.number] = symbols
-                history.end(values[symbols])
-            if not last:
-                present = masks.unfold(out, self.stages[-1].grid)
-        return out
+        grid, present = self.grid, None
+        if self.masks is not None:
+            places = np.empty(self.masks.count, np.uint16)
+            block = _MASK_STEPS * len(self.masks.lanes.counts)
+            for first in range(0, len(places), block):
+                part = places[first : first + block]
+                part[...] = yield 1, len(part), None
+            present = masks.unfold(places, grid)
+        field = Field(grid, present, typical(self.model.table, self.base))
+        out = np.full((grid.positions, grid.kernels), self.base, self.dtype)
+        for positions in grid.phases:
+            counts = [field.count(position) for position in positions]
+            if not any(counts):
+                continue
+            classes = np.concatenate([_classes(self.model, field, position) for position in positions])
+            symbols = yield 0, len(classes), classes
+            for position, part in zip(positions, _parts(symbols, counts), strict=True):
+                field.put(position, out[position], part)
+                np.subtract(out[position], self.base, out=field.values[position], dtype=np.int16)
+        return grid.in_order(out)
+
+
+def _parts(symbols: np.ndarray, counts: list[int]) -> Iterator[np.ndarray]:
+    first = 0
+    for count in counts:
+        yield symbols[first : first + count]
+        first += count
 
 
 def read(data: memoryview, count: int, alphabet: int) -> Symbols:
@@ -227,28 +219,33 @@ def read(data: memoryview, count: int, alphabet: int) -> Symbols:
     Raises:
         FormatError: not a stream of so many symbols of this alphabet.
     """
-    if count > MAX_SYMBOLS:
-        raise FormatError(f"{count:,} symbols coded by contexts; at most {MAX_SYMBOLS:,} are allowed")
+    if count > MAX_SYMBOLS or alphabet > MAX_ALPHABET:
+        received = f"{count:,} symbols of {alphabet:,} kinds"
+        raise FormatError(
+            f"{received} coded by contexts; at most {MAX_SYMBOLS:,} of {MAX_ALPHABET:,} are allowed"
+        )
     reader = bits.Reader(data)
     positions, width = reader.varint(MAX_POSITIONS), reader.varint(MAX_POSITIONS)
     columns = reader.varint(count)
-    if not positions or not columns or not 0 < width <= positions or count % (positions * columns):
+    if (
+        positions < LEAST_POSITIONS
+        or not columns
+        or not 0 < width <= positions
+        or count % (positions * columns)
+    ):
         raise FormatError("a context model whose grid does not fit its symbols")
     grid = Grid(count // (positions * columns), positions, width, columns)
-    # One more than the common symbol, or 0 where there are no masks.
-    common = reader.varint(alphabet) - 1
-    zero = reader.varint(alphabet)
-    mask_grid = masks.grid_for(grid) if common >= 0 else None
-    if common >= 0 and mask_grid is None:
+    base, sparse = reader.varint(alphabet - 1), reader.byte()
+    group = masks.group_for(grid)
+    if sparse > 1 or (sparse and grid.size % group):
         raise FormatError("masks that do not fit their grid")
-    stages, lanes = [], []
-    if mask_grid is not None:
-        ones = masks.ones(masks.group_for(grid))
-        stages.append(Stage(mask_grid, ones, _read_model(reader, len(ones), mask_grid, False)))
+    mask = None
+    if sparse:
         part = bits.Reader(reader.take(reader.varint()))
-        lanes.append(rans.read(part, mask_grid.size, mask_grid.phases))
-    values = np.arange(alphabet) - zero
-    stages.append(Stage(grid, values, _read_model(reader, alphabet, grid, common >= 0)))
-    lanes.append(rans.read(reader, count, grid.phases))
+        table = frequencies.read(part, 1 << group, grid.size // group)
+        if len(table.symbols) < 2:
+            raise FormatError("masks that are all the same")
+        mask = Masks(grid.size // group, table, rans.read(part, grid.size // group))
+    model = _read_model(reader, alphabet, grid, bool(sparse))
     dtype = np.dtype(np.uint8 if alphabet <= 256 else np.uint16)
-    return Symbols(count, dtype, max(common, 0), tuple(stages), tuple(lanes))
+    return Symbols(grid, dtype, base, mask, model, rans.read(reader, count, len(grid.phases)))

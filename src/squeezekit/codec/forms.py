@@ -45,7 +45,7 @@ _SIGNED = 2
 # A codebook entry costs two to three bytes: far beyond this many values, byte planes are as good and faster.
 MAX_PALETTE = 4096
 # A payload coded by contexts must be smaller than any other by one part in this.
-_WORTH = 300
+_WORTH = 100
 # Where values repeat so often a codebook is smaller than byte planes, and those need not be weighed.
 _MANY_REPEATS = 16
 _CHUNK = 1 << 20

@@ -23,7 +23,7 @@ __all__ = [
     "Table",
     "choose",
     "cost_bits",
-    "decoding_table",
+    "fill_decoding_table",
     "frequencies",
     "longest_precision",
     "read",
@@ -248,20 +248,21 @@ def read(reader: bits.Reader, alphabet: int, count: int) -> Table:
     return Table(symbols, _interpolate(at_knots, used, spacing), precision)
 
 
-def decoding_table(symbols: np.ndarray, frequency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a decoder looks up for every slot of every table.
+def fill_decoding_table(
+    frequency: np.ndarray, symbols: np.ndarray, entries: np.ndarray, looked_up: np.ndarray
+) -> None:
+    """Write what a decoder looks up for every slot of every table.
 
     Args:
-        symbols: int64 (used,).
         frequency: int64 (..., used) from `frequencies`, below 2**16.
-
-    Returns:
-        uint32, flat, table after table: place of the slot within its symbol's slots << 16 | frequency; and
-        uint8 or uint16, the symbol itself.
+        symbols: int64 (used,).
+        entries: uint32 (slots of all tables,), filled table after table with the place of the slot within its
+            symbol's slots << 16 | frequency.
+        looked_up: uint8 or uint16, as long, filled with the symbols.
     """
-    dtype = np.uint8 if int(symbols.max()) < 256 else np.uint16
-    values = np.resize(symbols.astype(dtype), frequency.shape).reshape(-1)
-    frequency = frequency.reshape(-1)
-    starts = np.cumsum(frequency) - frequency
-    within = np.arange(int(frequency.sum())) - np.repeat(starts, frequency)
-    return (within << 16 | np.repeat(frequency, frequency)).astype(np.uint32), np.repeat(values, frequency)
+    flat = frequency.reshape(-1)
+    starts = np.cumsum(flat) - flat
+    # Unsigned arithmetic wraps around, so that one repetition holds what is the same for all slots of a symbol.
+    entries[...] = np.repeat((flat - (starts << 16)).astype(np.uint32), flat)
+    entries += np.arange(len(entries), dtype=np.uint32) << np.uint32(16)
+    looked_up[...] = np.repeat(np.resize(symbols.astype(looked_up.dtype), len(flat)), flat)

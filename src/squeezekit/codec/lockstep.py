@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from squeezekit.codec.frequencies import decoding_table
+from squeezekit.codec.frequencies import fill_decoding_table
 from squeezekit.codec.rans import Lanes
 from squeezekit.errors import FormatError
 
@@ -58,12 +58,12 @@ def decode(streams: Sequence[Stream]) -> list[np.ndarray]:
     entries = held = 0
     for stream in streams:
         tables = stream.tables()
-        entries += sum(len(table.entries) for table in tables)
+        entries += sum(table.slots for table in tables)
         held += stream.held_symbols
         if batch and (entries > _MAX_ENTRIES or held > _MAX_HELD):
             outputs += _decode_batch(batch)
             batch = []
-            entries, held = sum(len(table.entries) for table in tables), stream.held_symbols
+            entries, held = sum(table.slots for table in tables), stream.held_symbols
         batch.append((stream, tables))
     return outputs + (_decode_batch(batch) if batch else [])
 
@@ -97,31 +97,35 @@ class _Part:
     """One stream in the decoder: its lanes' states, and where its words and tables lie."""
 
     def __init__(self, lanes: Lanes, first_word: int, first_entry: int, table: "Tables") -> None:
-        count, rounds = len(lanes.counts), lanes.words[:2]
-        low, high = (rounds[row] if row < len(rounds) else np.zeros(count, np.uint32) for row in (1, 0))
-        self.state = np.where(lanes.counts > 1, high << np.uint32(16) | low, high)
+        count = len(lanes.counts)
+        self.state = lanes.states.copy()
         # Positions in the words of all streams, of which a lane's lie `count` apart.
         first = np.arange(first_word, first_word + count)
-        self.position = (first + count * np.minimum(lanes.counts, 2)).astype(np.uint32)
+        self.position = first.astype(np.uint32)
         self.end = (first + count * lanes.counts).astype(np.uint32)
         self.first_entry = first_entry
-        self.precision, self.dtype, self.lanes = table.precision, table.symbols.dtype, count
+        self.precision, self.dtype, self.lanes = table.precision, table.dtype, count
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Tables:
-    """Decoding tables of one stream: one or several of the same precision, see `decoding_table`."""
+    """What the decoding tables of one stream are made from: one or several of the same precision."""
 
-    entries: np.ndarray
-    """uint32."""
     symbols: np.ndarray
-    """uint8 or uint16, as long."""
+    """int64 (used,)."""
+    frequency: np.ndarray
+    """int64 (..., used)."""
     precision: int
 
-    @classmethod
-    def of(cls, symbols: np.ndarray, frequency: np.ndarray, precision: int) -> "Tables":
-        """Build the tables of some symbols (used,) with frequencies (..., used)."""
-        return cls(*decoding_table(symbols, frequency), precision)
+    @property
+    def slots(self) -> int:
+        """Slots of all tables."""
+        return self.frequency.size // len(self.symbols) << self.precision
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the symbols: uint8 or uint16."""
+        return np.dtype(np.uint8 if int(self.symbols[-1]) < 256 else np.uint16)
 
 
 class Decoder:
@@ -138,11 +142,16 @@ class Decoder:
         for own, table in zip(lanes, tables, strict=True):
             self._parts.append(_Part(own, word_count, entry_count, table))
             word_count += own.words.size
-            entry_count += len(table.entries)
+            entry_count += table.slots
         # One more word, so that a lane that is done has something to look at.
         words = np.concatenate([*(own.words.reshape(-1) for own in lanes), np.zeros(1, np.uint32)])
-        entries = np.concatenate([*(table.entries for table in tables), np.zeros(1, np.uint32)])
-        symbols = np.concatenate([*(table.symbols for table in tables), np.zeros(1, np.uint8)])
+        entries = np.zeros(entry_count + 1, np.uint32)
+        symbols = np.zeros(
+            entry_count + 1, max((table.dtype for table in tables), default=np.dtype(np.uint8))
+        )
+        for part, table in zip(self._parts, tables, strict=True):
+            own_slots = slice(part.first_entry, part.first_entry + table.slots)
+            fill_decoding_table(table.frequency, table.symbols, entries[own_slots], symbols[own_slots])
         self._look_up = _LookUp(words, entries, symbols)
 
     def phase(
@@ -238,7 +247,7 @@ class _Work:
             return
         first = row * self.part.lanes
         own = self.tables[first : first + out.size].reshape(out.shape)
-        np.multiply(own, 1 << self.part.precision, out=out, casting="unsafe")
+        np.left_shift(own, self.part.precision, out=out, dtype=np.uint32, casting="unsafe")
         out += np.uint32(self.part.first_entry)
 
     def put(self, row: int, symbols: np.ndarray) -> None:
@@ -268,7 +277,6 @@ class _Run:
         self._stride = np.repeat(np.array([part.lanes for part in parts], np.uint32), self._widths)
         self._bits = np.repeat(np.array([part.precision for part in parts], np.uint32), self._widths)
         self._mask = (np.uint32(1) << self._bits) - np.uint32(1)
-        self._uniform = len({part.precision for part in parts}) == 1
 
     def store(self) -> None:
         first = 0
@@ -294,11 +302,12 @@ class _Run:
         rows, lanes = slots.shape
         state, position, end = self._state[:lanes], self._position[:lanes], self._end[:lanes]
         shift, mask, stride = self._bits[:lanes], self._mask[:lanes], self._stride[:lanes]
-        if self._uniform:  # shifting by one number is several times faster
-            shift, mask = shift[0], mask[0]
         entry, share, word, take = (np.empty(lanes, np.uint32) for _ in range(4))
         index = np.empty(lanes, np.int64)
-        low, four, sixteen, lowest = np.uint32(0xFFFF), np.uint32(4), np.uint32(16), np.uint32(1 << 16)
+        # Whole arrays of them: NumPy takes half a microsecond a call to see what a number is.
+        low, four, sixteen, lowest = (
+            np.full(lanes, number, np.uint32) for number in (0xFFFF, 4, 16, 1 << 16)
+        )
         below = np.empty(lanes, bool)
         words, entries = self._look_up.words, self._look_up.entries
         for row in range(rows):

@@ -11,7 +11,7 @@ import numpy as np
 from squeezekit.codec.grid import Grid
 from squeezekit.errors import FormatError
 
-__all__ = ["MAX_GROUP", "fold", "grid_for", "group_for", "ones", "pack", "unfold", "unpack"]
+__all__ = ["MAX_GROUP", "fold", "group_for", "pack", "unfold", "unpack"]
 
 # The widest mask: 2**12 symbols still have a table that pays in a large tensor.
 MAX_GROUP = 12
@@ -28,11 +28,6 @@ def _count(masks: np.ndarray) -> np.ndarray:
     return np.unpackbits(masks.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1).sum(
         axis=1, dtype=np.int64
     )
-
-
-def ones(group: int) -> np.ndarray:
-    """Number of ones of the mask at each place: int64 (2**group,)."""
-    return _count(_order(group))
 
 
 def pack(flags: np.ndarray, group: int, stride: int) -> np.ndarray:
@@ -77,26 +72,25 @@ def unpack(places: np.ndarray, group: int, stride: int, count: int) -> np.ndarra
 
 def group_for(grid: Grid) -> int:
     """Flags in a mask on a grid: a whole kernel where it is small enough, else 8 neighbours."""
-    return grid.positions if grid.by_position and grid.positions <= MAX_GROUP else _FLAT
+    return grid.positions if grid.positions <= MAX_GROUP else _FLAT
 
 
-def grid_for(grid: Grid) -> Grid | None:
-    """How the masks of a grid lie, as a grid of one position; None where they do not fit."""
-    if grid.by_position and grid.positions <= MAX_GROUP:
-        return Grid(grid.rows, 1, 1, grid.columns)
-    wide = grid.positions * grid.columns
-    return Grid(grid.rows, 1, 1, wide // _FLAT) if wide % _FLAT == 0 else None
+def fold(present: np.ndarray, grid: Grid) -> np.ndarray:
+    """Masks of a grid: of each kernel, or of neighbours in the tensor's order; uint16.
 
-
-def _stride(grid: Grid) -> int:
-    return grid.columns if grid.by_position and grid.positions <= MAX_GROUP else 1
-
-
-def fold(flags: np.ndarray, grid: Grid) -> np.ndarray:
-    """Masks of a grid's flags, in the order of `grid_for`."""
-    return pack(flags, group_for(grid), _stride(grid))
+    Args:
+        present: bool (positions, kernels).
+        grid: whose size is a multiple of `group_for`.
+    """
+    return pack(grid.in_order(present), group_for(grid), grid.columns if grid.positions <= MAX_GROUP else 1)
 
 
 def unfold(places: np.ndarray, grid: Grid) -> np.ndarray:
-    """Undo `fold`: bool (grid.size,)."""
-    return unpack(places, group_for(grid), _stride(grid), grid.size)
+    """Undo `fold`."""
+    if grid.positions > MAX_GROUP:
+        return grid.by_position(unpack(places, _FLAT, 1, grid.size))
+    masks = _order(grid.positions)[places]
+    present = np.empty((grid.positions, grid.kernels), bool)
+    for position, flags in enumerate(present):
+        np.not_equal(masks & np.uint16(1 << (grid.positions - 1 - position)), 0, out=flags)
+    return present

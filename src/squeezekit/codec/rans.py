@@ -3,8 +3,9 @@
 Symbols are dealt out like cards: of a *phase* of n symbols lane j codes number j, j + lanes, ... A lane is a
 32-bit state and a run of 16-bit words. Decoding a symbol takes it out of the state's low bits; a state that
 falls below 2**16 takes in the lane's next word, if one is left. A lane begins (where the encoder began,
-which is where the decoder ends) at state 1 and without words, so that it costs some two bytes and no more, and
-a decoder that ends anywhere else has read a damaged stream.
+which is where the decoder ends) at state 1 and without words, and where it ends is told to the bit, so that a
+lane costs no more than its length, a byte or a byte and a half; a decoder that ends anywhere else has read a
+damaged stream.
 
 Streams may have several phases, and which table a symbol of one phase has may depend on symbols of the phases
 before. `squeezekit.codec.lockstep` decodes many streams together.
@@ -15,30 +16,30 @@ arXiv:1402.3392 (2014).
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from squeezekit.codec import bits
+from squeezekit.codec import bits, frequencies
 from squeezekit.errors import FormatError
 
-__all__ = ["MAX_LANES", "Lanes", "encode", "lane_count", "read", "size_bytes"]
+__all__ = ["MAX_LANES", "Lanes", "encode", "encode_static", "lane_count", "read", "size_bytes"]
 
 # More lanes than this do not decode faster.
 MAX_LANES = 4096
-# Bytes of code per lane: at some two bytes a lane, lanes cost about 0.2 %.
+# At a byte and a half a lane, lanes cost about 0.1 % of a stream, and up to 0.3 % of one that would take many steps.
 _LANE_BYTES = 1024
-# No more steps than this where it takes two lanes, or at most twice as many as the bytes call for.
-_STEPS = 2048
+_STEPS = 512
+_LEAST_LANE_BYTES = 384
 _WORD_BITS = 16
 _MAX_HOLES = 8
 
 
-def lane_count(symbols: int, code_bytes: float) -> int:
-    """Choose how many lanes to deal symbols out to."""
-    lanes = code_bytes / _LANE_BYTES
-    lanes = max(lanes, min(symbols / _STEPS, max(2, 2 * lanes)))
-    return int(max(1, min(lanes + 0.75, symbols, MAX_LANES)))
+def lane_count(symbols: int, code_bytes: float, *, steps: int = _STEPS) -> int:
+    """Choose how many lanes to deal symbols out to, for at most so many steps where that costs little."""
+    lanes = max(code_bytes / _LANE_BYTES, min(symbols / steps, code_bytes / _LEAST_LANE_BYTES))
+    return max(1, min(math.ceil(lanes), symbols, MAX_LANES))
 
 
 def size_bytes(symbols: int, code_bytes: float) -> int:
@@ -49,7 +50,7 @@ def size_bytes(symbols: int, code_bytes: float) -> int:
         code_bytes: what their tables make of them.
     """
     lanes = lane_count(symbols, code_bytes)
-    return int(code_bytes + 2 + 1.8 * lanes)
+    return int(code_bytes + 4 + 1.5 * lanes)
 
 
 def encode(
@@ -73,6 +74,23 @@ def encode(
         # A pattern in step with the lanes: a decoder's table of them would be mostly holes.
         state, words, used = _run(phases, frequency, start, precision, 1)
     return _write_lanes(state, words, used)
+
+
+def encode_static(symbols: np.ndarray, histogram: np.ndarray, table: frequencies.Table) -> bytes:
+    """Code symbols with one table.
+
+    Args:
+        symbols: unsigned integers (n,), of more than one kind.
+        histogram: int64 (alphabet,) counts them.
+        table: from `frequencies.choose`.
+    """
+    counts = histogram[table.symbols]
+    code_bytes = frequencies.cost_bits(counts, table.frequencies, table.precision) / 8
+    frequency = np.zeros(len(histogram), np.int64)
+    frequency[table.symbols] = table.frequencies
+    start = np.cumsum(frequency) - frequency
+    lanes = lane_count(len(symbols), code_bytes)
+    return encode([symbols], frequency, start, table.precision, lanes)
 
 
 def _run(
@@ -110,26 +128,29 @@ def _balanced(counts: np.ndarray) -> bool:
 
 
 def _write_lanes(state: np.ndarray, words: np.ndarray, used: np.ndarray) -> bytes:
-    # The state's own words come first, the high one before the low one; zeros at the front are left out.
-    halves = np.stack((state >> np.uint64(16), state & np.uint64(0xFFFF))).astype(np.uint16)
-    heads = np.stack((state >> np.uint64(16) > 0, state > 0))
-    lane_words = used.sum(axis=0) + heads.sum(axis=0)
-    head = bits.varint(len(state))
+    lane_words = used.sum(axis=0)
+    state = state.astype(np.int64)
+    widths = np.frexp(state.astype(np.float64))[1].astype(np.int64) - 1  # bits below the highest one
+    lengths = _WORD_BITS * lane_words + widths
+    mean = int(lengths.sum()) // len(state)
+    head = bits.varint(len(state)) + bits.varint(mean)
     if len(state) > 1:
-        mean = int(lane_words.sum()) // len(state)
-        head += bits.varint(mean) + bits.numbers(bits.zigzag(lane_words - mean))
+        head += bits.numbers(bits.zigzag(lengths - mean))
+    writer = bits.BitWriter(int(widths.sum()))
+    writer.write(state - (np.int64(1) << widths), widths)
     # Dealt out like the symbols, so that lanes which are decoded together read words that lie together.
-    lane_major = np.concatenate((halves, words)).T[np.concatenate((heads, used)).T]
-    rounds = np.zeros((int(lane_words.max(initial=0)), len(state)), np.uint16)
+    rounds = np.zeros((int(lane_words.max()), len(state)), np.uint16)
     filled = np.arange(len(rounds))[:, None] < lane_words
-    rounds.T[filled.T] = lane_major
-    return head + rounds[filled].astype("<u2").tobytes()
+    rounds.T[filled.T] = words.T[used.T]
+    return head + writer.to_bytes() + rounds[filled].astype("<u2").tobytes()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Lanes:
     """A stream's lanes, read and checked."""
 
+    states: np.ndarray
+    """uint32 (lanes,): what each starts from."""
     words: np.ndarray
     """uint32 (rounds, lanes): a column for each lane's words, then zeros."""
     counts: np.ndarray
@@ -145,21 +166,24 @@ def read(reader: bits.Reader, symbols: int, phases: int = 1) -> Lanes:
     count = reader.varint(min(symbols, MAX_LANES))
     if count == 0:
         raise FormatError("a stream without lanes")
-    lane_words = None
-    if count > 1:
-        mean = reader.varint()
-        lane_words = bits.unzigzag(reader.numbers(count)) + mean
+    mean = reader.varint()
+    lengths = bits.unzigzag(reader.numbers(count)) + mean if count > 1 else np.array([mean])
+    # At most one word a symbol.
+    if lengths.min() < 0 or lengths.max() > _WORD_BITS * (2 + phases + symbols // count):
+        raise FormatError("lanes that do not fill their stream")
+    # A state that lies below 2**16 has taken in all its words.
+    counts = np.maximum(lengths // _WORD_BITS - 1, 0)
+    widths = lengths - _WORD_BITS * counts
+    low = reader.take((int(widths.sum()) + 7) // 8)
+    states = bits.read_bits(np.frombuffer(low, np.uint8), 0, widths) | np.uint64(1) << widths.astype(
+        np.uint64
+    )
     body = reader.rest()
-    if len(body) % 2:
-        raise FormatError("lanes that end within a word")
-    words = np.frombuffer(body, "<u2")
-    counts = np.array([len(words)]) if lane_words is None else lane_words
-    # At most one word a symbol, and two for the state.
-    if counts.min() < 0 or counts.max() > 2 + phases + symbols // count or counts.sum() != len(words):
+    if len(body) != 2 * int(counts.sum()):
         raise FormatError("lanes that do not fill their stream")
     if not _balanced(counts):
         raise FormatError("lanes of too different lengths")
-    return Lanes(_columns(words, counts), counts)
+    return Lanes(states.astype(np.uint32), _columns(np.frombuffer(body, "<u2"), counts), counts)
 
 
 def _columns(words: np.ndarray, counts: np.ndarray) -> np.ndarray:
