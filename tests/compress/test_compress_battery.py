@@ -69,6 +69,7 @@ BASIC = {
 VARIANTS = {
     "prune-at-once": (compress.Prune(SPARSITY, "constant", start=0.4, smallest=0), is_pruned),
     "prune-globally": (compress.Prune(SPARSITY, scope="global", smallest=0), is_pruned_together),
+    "prune-by-lamp": (compress.Prune(SPARSITY, scope="lamp", smallest=0), is_pruned_together),
     "prune-2:4": (compress.Prune(0.5, pattern="2:4", smallest=0), is_two_of_four),
     "prune-in-rounds": (
         compress.Prune(SPARSITY, "iterative", end=0.7, rounds=2, regrow=False, smallest=0),

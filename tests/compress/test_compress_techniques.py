@@ -8,6 +8,7 @@ from keras import layers, ops
 
 from squeezekit import compress
 from squeezekit.compress.kmeans import kmeans_1d
+from squeezekit.compress.masks import lamp_scores
 from squeezekit.compress.prune import Mask, magnitude_masks, ramp_sparsity
 from squeezekit.compress.quantize import Grid
 from squeezekit.compress.share import Codebook, half
@@ -245,6 +246,29 @@ def test_the_global_scope_ranks_all_kernels_together():
     large = kernels.pop("expand3x3")
     assert not any(kernel.any() for kernel in kernels.values())
     assert np.count_nonzero(large == 0) == total // 2 - (total - large.size)
+
+
+def test_lamp_scores_are_those_of_the_formula():
+    weight = weights(2, 3, 4)
+    found = lamp_scores(weight)
+    for place in np.ndindex(weight.shape):
+        rest = weight[np.abs(weight) >= np.abs(weight[place])]
+        assert found[place] == pytest.approx(
+            weight[place] ** 2 / np.sum(rest.astype(np.float64) ** 2), rel=1e-6
+        )
+
+
+def test_lamp_empties_no_kernel_however_small_its_weights():
+    model = nets.fire_net()
+    for factor, name in ((100, "expand3x3"), (0.001, "conv1")):
+        model.get_layer(name).kernel.assign(model.get_layer(name).kernel * factor)
+    pruned = compress.strip(compress.apply(model, compress.Prune(0.9, "constant", scope="lamp", smallest=0)))
+    kernels = nets.plain_kernels(pruned)
+    total = sum(kernel.size for kernel in kernels.values())
+    assert sum(np.count_nonzero(kernel == 0) for kernel in kernels.values()) == round(0.9 * total)
+    assert all(kernel.any() for kernel in kernels.values())
+    # A kernel's scale says nothing about how much of it goes.
+    assert 0.7 < np.mean(kernels["expand3x3"] == 0) < 0.99
 
 
 def test_small_kernels_and_biases_stay_dense():

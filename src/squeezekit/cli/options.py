@@ -145,7 +145,7 @@ def teacher_options(what: str, *, itself: str = "") -> Callable[[Callable[..., A
 
     Args:
         what: the teacher guides, for the help.
-        itself: which network `--teacher self` is; without it there is none.
+        itself: which network `--teacher self` is, the default then; without it there is none.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -154,7 +154,7 @@ def teacher_options(what: str, *, itself: str = "") -> Callable[[Callable[..., A
             distil: training.Distil | training.SelfDistil | None = None
             if teacher == "self" and itself:
                 distil = training.SelfDistil(temperature, distil_weight)
-            elif teacher:
+            elif teacher != "none":
                 distil = training.Distil(models.load(teacher), temperature, distil_weight)
             command(distil=distil, **others)
 
@@ -162,8 +162,9 @@ def teacher_options(what: str, *, itself: str = "") -> Callable[[Callable[..., A
             with_teacher = option(with_teacher)
         return click.option(
             "--teacher",
-            metavar="MODEL.keras|self" if itself else "MODEL.keras",
-            default="",
+            metavar="MODEL.keras|self|none" if itself else "MODEL.keras",
+            default="self" if itself else "none",
+            show_default=bool(itself),
             help=f"Network that guides {what}" + (f"; 'self' is {itself}." if itself else "."),
         )(with_teacher)
 

@@ -16,10 +16,12 @@ from keras import layers, ops
 
 from squeezekit.compress.base import Kernel, Moment, Slot, Technique, Transform, expect_share, to_numpy
 from squeezekit.compress.couplings import ChannelGraph, Site
-from squeezekit.compress.prune import SCOPES, ramp_sparsity
+from squeezekit.compress.prune import ramp_sparsity
 from squeezekit.compress.shrink import shrink
 
 __all__ = ["ChannelMask", "Group", "PruneChannels"]
+
+SCOPES = ("layer", "global")
 
 STAYS = -1
 """Number of a channel that cannot go."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from squeezekit.compress.base import Kernel
 
-__all__ = ["drop_lowest", "group_candidates", "input_axis", "magnitude_masks", "parse_pattern"]
+__all__ = ["drop_lowest", "group_candidates", "input_axis", "lamp_scores", "magnitude_masks", "parse_pattern"]
 
 
 def magnitude_masks(weights: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray]:
@@ -43,6 +43,32 @@ def drop_lowest(ranks: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray
         kept[ties[: dropped - int(below.sum())]] = False
     ends = np.cumsum([rank.size for rank in ranks])[:-1]
     return [part.reshape(rank.shape) for part, rank in zip(np.split(kept, ends), ranks, strict=True)]
+
+
+def lamp_scores(weight: np.ndarray) -> np.ndarray:
+    """What each weight is of the energy that its kernel has left when all smaller weights are gone.
+
+    score(w) = w^2 / sum of v^2 over all v of the kernel with |v| >= |w|; of equal magnitudes the earlier
+    one counts as smaller. The largest weight's is 1, so one threshold for many kernels empties none.
+
+    Args:
+        weight: of any shape, not all zero.
+
+    Returns:
+        float32 scores of the same shape, in [0, 1]; zeros have 0.
+
+    Example:
+        >>> lamp_scores(np.array([-1.0, 0.0, 2.0, 2.0])).round(3).tolist()
+        [0.111, 0.0, 0.5, 1.0]
+
+    Paper: Lee et al., "Layer-adaptive sparsity for the magnitude-based pruning", 2021, equation 5.
+    """
+    energy = np.square(weight.ravel().astype(np.float64))
+    order = np.argsort(energy, kind="stable")
+    left = np.cumsum(energy[order][::-1])[::-1]
+    scores = np.zeros(energy.size, np.float32)
+    scores[order] = energy[order] / np.where(left > 0, left, 1)
+    return scores.reshape(weight.shape)
 
 
 def parse_pattern(pattern: str) -> tuple[int, int]:

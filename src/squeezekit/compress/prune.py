@@ -2,8 +2,9 @@
 
 Zhu and Gupta, "To prune, or not to prune: exploring the efficacy of pruning for model compression",
 2017, equation 1; magnitude as the criterion, rounds of pruning and retraining: Han et al., "Learning
-both weights and connections for efficient neural networks", 2015; N of every M weights: Mishra et al.,
-"Accelerating sparse deep neural networks", 2021.
+both weights and connections for efficient neural networks", 2015; LAMP scores: Lee et al., "Layer-adaptive
+sparsity for the magnitude-based pruning", 2021; N of every M weights: Mishra et al., "Accelerating
+sparse deep neural networks", 2021.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ from squeezekit.compress.masks import (
     drop_lowest,
     group_candidates,
     input_axis,
+    lamp_scores,
     magnitude_masks,
     parse_pattern,
 )
@@ -36,7 +38,7 @@ from squeezekit.compress.ramps import SCHEDULES, ramp_sparsity
 
 __all__ = ["Mask", "Prune", "magnitude_masks", "ramp_sparsity"]
 
-SCOPES = ("layer", "global")
+SCOPES = ("layer", "global", "lamp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +64,9 @@ class Prune(Technique):
         initial: sparsity before and at `start`, in [0, sparsity].
         rounds: of the iterative schedule, at least 1.
         scope: `"layer"` gives each kernel this sparsity; `"global"` ranks the weights of all kernels with
-            these settings by one threshold, which spares small layers and may empty a large one.
+            these settings by one threshold, which spares small layers and may empty a large one; `"lamp"`
+            does so by what a weight is of its kernel's remaining energy, w^2 / sum of all v^2 with |v| >= |w|,
+            so that every kernel keeps its largest weight.
         pattern: such as `"2:4"`: of every 4 consecutive weights along the input channels the 2 largest are
             kept, so `sparsity` must be 0.5. A kernel whose input channels are no multiple of 4, and a
             depthwise one, stays dense. No engine that we export to computes such kernels faster.
@@ -217,7 +221,7 @@ class Mask(Transform):
         groups: dict[Any, list[tuple[Mask, np.ndarray]]] = {}
         for mask, weight in zip(transforms, weights, strict=True):
             if mask.pending and np.float32(moment.progress) >= to_numpy(mask.progress):
-                key = mask.settings if mask.settings.scope == "global" else id(mask)
+                key = id(mask) if mask.settings.scope == "layer" else mask.settings
                 groups.setdefault(key, []).append((mask, weight))
         for members in groups.values():
             settings = members[0][0].settings
@@ -231,7 +235,7 @@ class Mask(Transform):
 
     def ranks(self, weight: np.ndarray) -> np.ndarray:
         """Return what the weights are ranked by, of their shape; infinite where the pattern keeps them."""
-        ranks = np.abs(weight)
+        ranks = lamp_scores(weight) if self.settings.scope == "lamp" else np.abs(weight)
         if not self.settings.regrow:
             ranks = np.where(to_numpy(self.keep), ranks, np.float32(-1))
         if self.settings.pattern is None or self.axis is None:

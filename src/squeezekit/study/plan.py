@@ -11,7 +11,9 @@ from squeezekit.training import Distil, Initial, SelfDistil, Settings
 
 __all__ = ["DEFAULT_RECIPE", "Plan", "choose_preprocess"]
 
-DEFAULT_RECIPE = "prune(0.8) | share(bits=5) | quantize(8)"
+# At 80 % zeros 87.6 % of Intel's validation images are right with one LAMP threshold for all layers and 86.8 % with one
+# threshold a layer; one for all magnitudes does as well there, but empties layers of networks trained for few steps.
+DEFAULT_RECIPE = "prune(0.8, scope='lamp') | share(bits=5) | quantize(8)"
 
 # Sizes that `choose_preprocess` gives: the smallest that keeps two rows of features, and where a Pi is still quick.
 _SMALLEST, _LARGEST, _STEP = 32, 128, 16
@@ -50,7 +52,7 @@ class Plan:
     frozen: tuple[str, ...] = ()
     initial_epochs: int = 0
     compress_epochs: int = 0
-    distil: Distil | SelfDistil | None = None
+    distil: Distil | SelfDistil | None = dataclasses.field(default_factory=SelfDistil)
     baseline: bool = True
     validation: float = 0.1
 
