@@ -229,8 +229,8 @@ def plot(rows: Sequence[Mapping[str, Any]], shapes: Sequence[int]) -> Plot | Non
     )
 
 
-def label_place(mark: Mark, placed: Sequence[Mark]) -> float:
-    """Above the interval or below it, whichever covers less of the labels and intervals already there."""
+def label_place(mark: Mark, placed: Sequence[Mark], crowd: Sequence[tuple[float, float]] = ()) -> float:
+    """Above the interval or below it, whichever covers less of the labels, intervals and points already there."""
     high, low = mark.bar or (mark.y, mark.y)
     above = high - 10 - LINE_HEIGHT * (len(mark.lines) - 1)
     below = low + 10 + 0.8 * LINE_HEIGHT
@@ -238,6 +238,7 @@ def label_place(mark: Mark, placed: Sequence[Mark]) -> float:
     for other in placed:
         at, (start, end) = other.x * NARROW / 100, other.bar or (other.y, other.y)
         taken.append((at - 7, at + 7, start - 4, end + 4))
+    taken += [(x * NARROW / 100 - 6, x * NARROW / 100 + 6, y - 6, y + 6) for x, y in crowd]
     return min((above, below), key=lambda y: sum(_overlap(mark.box(y), box) for box in taken))
 
 

@@ -18,9 +18,9 @@ __all__ = [
     "bought",
     "level_name",
     "points",
+    "ratio",
     "row_name",
     "signed",
-    "smaller",
     "study_findings",
     "summary",
 ]
@@ -83,7 +83,7 @@ class Findings:
     """All that the report shows of the results; see `effects` for what the figures mean.
 
     Args:
-        views: AlexNet first, then in the order of the rows.
+        views: AlexNet first, then from small to large.
         picks: the smallest files within 1 and within 10 points of AlexNet, chosen on validation images.
         main: effects by measure ("bytes", "top1", "latency").
         interactions: likewise.
@@ -145,9 +145,9 @@ def points(estimate: Estimate) -> str:
     return f"{signed(estimate.value)} points" + _within(estimate, signed)
 
 
-def smaller(estimate: Estimate, word: str = "smaller") -> str:
-    """A change of a logarithm as a ratio: "3.42 times smaller (3.30 to 3.55)"; above 1 is less."""
-    return f"{_ratio(estimate.value)} times {word}" + _within(estimate, _ratio)
+def ratio(estimate: Estimate) -> str:
+    """A change of a logarithm as how many times less: "3.42× (3.30 to 3.55)"."""
+    return f"{_ratio(estimate.value)}×" + _within(estimate, _ratio)
 
 
 def bought(share: Estimate) -> str:
@@ -156,8 +156,8 @@ def bought(share: Estimate) -> str:
 
 
 def _ratio(change: float) -> str:
-    ratio = math.exp(min(-change, 50.0))
-    return times(ratio) if ratio >= 100 else f"{ratio:.2f}"
+    fold = math.exp(min(-change, 50.0))
+    return times(fold) if fold >= 100 else f"{fold:.2f}"
 
 
 def _whole(value: float) -> str:
@@ -198,7 +198,7 @@ def study_findings(results: Results) -> Findings:
             front=row["id"] in front,
             pick=chosen.get(row["id"], ""),
         )
-        for row in sorted(rows, key=lambda row: not row.get("baseline"))
+        for row in sorted(rows, key=lambda row: (not row.get("baseline"), row["bytes"]["file"]))
     ]
     main, crossed = {}, {}
     compressed = [row for row in rows if not row.get("baseline")]
@@ -325,8 +325,8 @@ def _smallest(found: Findings) -> str:
         return f"{size(row['bytes']['file'])} is the smallest file, and {right})."
     right += f"; AlexNet: {percent(sum(baselines) / len(baselines))})"
     # Rounded down where decimals no longer matter: the sentence may not claim more than the file holds.
-    ratio = view.times_smaller or 0.0
-    told = f"{times(ratio) if ratio < 100 else count(math.floor(ratio))} times smaller than AlexNet"
+    fold = view.times_smaller or 0.0
+    told = f"{times(fold) if fold < 100 else count(math.floor(fold))} times smaller than AlexNet"
     what = f"the smallest file {view.pick.partition(' and ')[0]} of it" if view.pick else "the smallest file"
     missed = "" if view.pick else " No file stays within 10 points of it."
     return f"{size(row['bytes']['file'])}, {told}, and {right}: {what}.{missed}"
@@ -341,7 +341,7 @@ def _sources(found: Findings) -> str:
     best = min(found.main["bytes"], key=lambda effect: effect.estimate.value, default=None)
     if best is None:
         return ""
-    return f"{_capital(level_name(*best.factors[0]))} saves most: {smaller(best.estimate)} on average."
+    return f"{_capital(level_name(*best.factors[0]))} saves most: {ratio(best.estimate)} smaller on average."
 
 
 def _payers(found: Findings) -> str:

@@ -178,6 +178,7 @@ def _labels(points: Sequence[Point]) -> list[Mark]:
         name = view.pick.partition(" and ")[0]
         if name or view.row.get("baseline") or view.name == "uncompressed":
             named.setdefault(name or view.name, point)
+    crowd = [(point.x, point.y) for point in points]
     marks: list[Mark] = []
     for name, point in sorted(named.items(), key=lambda item: item[1].x):
         row, narrow = point.view.row, point.kind in ("front", "baseline")
@@ -190,7 +191,7 @@ def _labels(points: Sequence[Point]) -> list[Mark]:
             anchor="start" if point.x < 35 else "end" if point.x > 65 else "middle",
             lines=[name, f"{size(row['bytes']['file'])}, {percent(row['top1'])}"],
         )
-        marks.append(dataclasses.replace(mark, label_y=label_place(mark, marks)))
+        marks.append(dataclasses.replace(mark, label_y=label_place(mark, marks, crowd)))
     return marks
 
 
@@ -377,9 +378,9 @@ def training_groups(
         bests = [panel.best[1] for panel in panels if panel.best]
         note = ""
         if bests:
-            note = (
-                percent(max(bests)) if len(bests) == 1 else f"{percent(min(bests))} to {percent(max(bests))}"
-            )
+            note = percent(max(bests))
+            if len(bests) > 1:
+                note = f"{percent(min(bests)).removesuffix(' %')} to {note}"
         groups.append(Group(recipe, panels, note))
     return groups, curves
 

@@ -53,11 +53,10 @@
   });
 
   // --- Filtering.
-  const tools = document.getElementById("tools");
   const words = document.getElementById("words");
   const only = document.getElementById("only");
   const matches = document.getElementById("matches");
-  tools.hidden = false;
+  document.querySelectorAll(".with-script").forEach((part) => { part.hidden = false; });
   function filter() {
     const wanted = words.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
     let shown = 0;

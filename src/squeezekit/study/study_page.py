@@ -19,7 +19,7 @@ from squeezekit import files
 from squeezekit.study import study_charts, study_made
 from squeezekit.study.charts import sequence
 from squeezekit.study.effects import Estimate
-from squeezekit.study.findings import Findings, View, bought, points, signed, smaller, study_findings
+from squeezekit.study.findings import Findings, View, bought, points, ratio, signed, study_findings
 from squeezekit.study.pages import source, template, unbroken
 from squeezekit.study.pictures import MAX_PICTURES
 from squeezekit.study.results import Results, write_csv, write_json
@@ -171,16 +171,23 @@ def _effects(found: Findings) -> list[tuple[study_charts.Bars, str, str, str]]:
     """The bar charts of main effects that there are: chart, id, title, how to read it."""
     charts = []
     if found.main["bytes"]:
-        bytes_bars = study_charts.bars(found.main["bytes"], smaller, ratio_ticks, gain=-1)
-        charts.append((bytes_bars, "effect-bytes", "Bytes", "How many times smaller the file becomes."))
+        bytes_bars = study_charts.bars(found.main["bytes"], ratio, ratio_ticks, gain=-1)
+        charts.append(
+            (bytes_bars, "effect-bytes", "Bytes", "How many times smaller the file becomes; under 1: larger.")
+        )
     if found.main["top1"]:
         top1 = study_charts.bars(found.main["top1"], points, linear_ticks)
         charts.append((top1, "effect-top1", "Accuracy", "Change of top-1 on the test images, in points."))
     if found.main["latency"]:
-        latency = study_charts.bars(
-            found.main["latency"], lambda estimate: smaller(estimate, "faster"), ratio_ticks, gain=-1
+        latency = study_charts.bars(found.main["latency"], ratio, ratio_ticks, gain=-1)
+        charts.append(
+            (
+                latency,
+                "effect-latency",
+                "Latency",
+                "How many times faster one inference becomes; under 1: slower.",
+            )
         )
-        charts.append((latency, "effect-latency", "Latency", "How many times faster one inference becomes."))
     return charts
 
 
@@ -215,7 +222,7 @@ def _crossings(found: Findings) -> list[tuple[Grid, str, str, str]]:
 
 
 def _times_text(change: float) -> str:
-    return smaller(Estimate(change)).partition(" ")[0]
+    return ratio(Estimate(change)).removesuffix("×")
 
 
 def _class_table(found: Findings) -> list[tuple[str, float, int, float]]:
