@@ -74,7 +74,8 @@ def row(factors, seed, size, **more):
     top1 = sum(one == other for one, other in zip(predicted, TRUTH, strict=True)) / IMAGES
     recipe = recipe_of(factors) if factors else ""
     name = "-".join(
-        [level for level in factors.values() if level not in ("", "standard", "none")] or ["alexnet"]
+        [level for level in factors.values() if level not in ("", "standard", "none")]
+        or ["uncompressed" if factors else "alexnet"]
     )
     return {
         "id": key(factors, seed),

@@ -105,12 +105,21 @@
     if (scroll) box.scrollTop += row.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight / 2;
   }
 
+  // Two rings above all marks: moving a mark itself to the top would take the focus from it.
+  const rings = { near: document.getElementById("near"), picked: document.getElementById("picked") };
+  function place(drawn, point) {
+    for (const side of ["x", "y"]) drawn.setAttribute(side, point.parentElement.getAttribute(side));
+    drawn.setAttribute("visibility", "visible");
+  }
+
   function mark(at, on) {
     const row = rows.get(at), point = pointOf.get(at);
     row.classList.toggle("chosen", on);
     row.querySelector("button").setAttribute("aria-pressed", String(on));
     if (!point) return;
     point.classList.toggle("picked", on);
+    if (on) place(rings.picked, point);
+    else rings.picked.setAttribute("visibility", "hidden");
     point.setAttribute("aria-pressed", String(on));
   }
 
@@ -127,11 +136,10 @@
   plot.setAttribute("role", "group");
   let current = points[0];
   function near(point) {
-    current.classList.remove("near");
     current.tabIndex = -1;
     current = point;
     current.tabIndex = 0;
-    current.classList.add("near");
+    place(rings.near, current);
     tell(current.dataset.at);
   }
   for (const point of points) {

@@ -85,8 +85,10 @@ def render_study(
         shared=study_made.shared_trainings(results, names),
         shared_sentence=study_made.shared_sentence(results),
         command=clip(results.common.get("command") or "", _MAX_LONG),
-        commands=[(view, study_made.commands(view.row, results.common)) for view in found.views],
+        commands=[(view, study_made.commands(view.row, results.common).splitlines()) for view in found.views],
         facts=study_made.facts(results),
+        # A line's end is a control character: it passes the templates only as markup.
+        newline=markupsafe.Markup("\n"),
         version=squeezekit.__version__,
         losses=lambda view: _losses(view, found.labels),
         told=lambda view: _told(view, found.labels),
