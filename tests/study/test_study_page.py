@@ -453,6 +453,10 @@ plot.dispatchEvent(new MouseEvent("click", event));
 said.wanted = point.dataset.at;
 said.name = table.querySelector(`[data-at="${point.dataset.at}"]`).dataset.name;
 said.clicked = [chosen(), picked()];
+const at = (mark) => [mark.getAttribute("x"), mark.getAttribute("y"), mark.getAttribute("visibility")];
+const held = point.parentElement;
+said.rings = [at(document.getElementById("near")), at(document.getElementById("picked")),
+  [held.getAttribute("x"), held.getAttribute("y"), "visible"]];
 const row = table.tBodies[0].rows[5];
 row.querySelector("button").click();
 said.row = row.dataset.at;
@@ -484,7 +488,7 @@ def browse(path, tmp_path, width=1280):
          "--disable-background-networking", "--disable-component-update", f"--window-size={width},2000",
          f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=3000",
          "--dump-dom", path.as_uri()],
-        capture_output=True, text=True, encoding="utf-8", timeout=240, check=False,
+        capture_output=True, text=True, encoding="utf-8", timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -521,6 +525,7 @@ def test_plot_and_table_answer_in_a_browser(page, found, tmp_path):
     assert (said["points"], said["stops"]) == (130, 1)
     assert said["hovered"].startswith(said["name"])
     assert said["clicked"] == [[said["wanted"]], [said["wanted"]]]
+    assert said["rings"][0] == said["rings"][1] == said["rings"][2]
     assert said["rowClicked"] == [[said["row"]], [said["row"]], "true"]
     assert said["keyed"] == [[said["keyed"][2]], [said["keyed"][2]], said["keyed"][2]]
     assert said["second"][0] == said["second"][1]
