@@ -26,6 +26,7 @@ _VERBS = {
     "train": ("Train a network on a folder of images.", True),
     "compress": ("Prune, share and quantize a network's weights by a recipe.", True),
     "sensitivity": ("Measure what each layer bears of pruning, sharing and quantizing.", True),
+    "report": ("Write a study's report again from its store.", True),
     "export": ("Write a Keras network as a .tflite, float or full-integer.", True),
     "pack": ("Pack a .tflite into a .sqz, losslessly.", False),
     "unpack": ("Give back the exact .tflite that a .sqz holds.", False),

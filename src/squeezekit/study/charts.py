@@ -21,9 +21,11 @@ __all__ = [
     "Recalls",
     "curves",
     "interval",
+    "label_place",
     "mapping",
     "plot",
     "recalls",
+    "round_axis",
     "sequence",
     "series",
 ]
@@ -34,8 +36,8 @@ PANEL_HEIGHT = 96
 _MAX_POINTS = 64
 _MAX_NAME = 48
 # Labels are kept apart for the narrowest screen: what does not collide there collides nowhere.
-_NARROW = 285
-_LETTER_WIDTH, _LINE_HEIGHT = 7.2, 15
+NARROW = 285
+_LETTER_WIDTH, LINE_HEIGHT = 7.2, 15
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,9 +56,9 @@ class Mark:
     def box(self, label_y: float) -> tuple[float, float, float, float]:
         """Left, right, top and bottom in pixels of the label on a narrow screen, its first baseline at `label_y`."""
         width = _LETTER_WIDTH * max(len(line) for line in self.lines)
-        left = self.x * _NARROW / 100 - {"start": 0.0, "middle": width / 2, "end": width}[self.anchor]
-        top = label_y - 0.8 * _LINE_HEIGHT
-        return left, left + width, top, top + _LINE_HEIGHT * len(self.lines)
+        left = self.x * NARROW / 100 - {"start": 0.0, "middle": width / 2, "end": width}[self.anchor]
+        top = label_y - 0.8 * LINE_HEIGHT
+        return left, left + width, top, top + LINE_HEIGHT * len(self.lines)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ def series(rows: Sequence[Mapping[str, Any]], reference: Mapping[str, Any] | Non
     return [0 if row is rows[-1] else 1 if row is reference else next(others) for row in rows]
 
 
-def _axis(values: Sequence[float]) -> Axis:
+def round_axis(values: Sequence[float]) -> Axis:
     """The narrowest round range around proportions, of at most six steps."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     for step in (0.01, 0.02, 0.05, 0.1, 0.2):
@@ -194,7 +196,7 @@ def plot(rows: Sequence[Mapping[str, Any]], shapes: Sequence[int]) -> Plot | Non
     known.sort(key=lambda item: item[0])
     first = math.floor(math.log10(known[0][0]))
     last = max(first + 1, math.ceil(math.log10(known[-1][0])))
-    axis = _axis([end for _, top1, _, row in known for end in (top1, *(interval(row) or ()))])
+    axis = round_axis([end for _, top1, _, row in known for end in (top1, *(interval(row) or ()))])
     marks: list[Mark] = []
     for file_bytes, top1, shape, row in known:
         x = 100 * (math.log10(file_bytes) - first) / (last - first)
@@ -211,7 +213,7 @@ def plot(rows: Sequence[Mapping[str, Any]], shapes: Sequence[int]) -> Plot | Non
                 f"{size(file_bytes)}, {percent(top1)}",
             ],
         )
-        marks.append(dataclasses.replace(mark, label_y=_label_y(mark, marks)))
+        marks.append(dataclasses.replace(mark, label_y=label_place(mark, marks)))
     boxes = [mark.box(mark.label_y) for mark in marks]
     top = min([0.0, *(box[2] for box in boxes)])
     bottom = max([PLOT_HEIGHT, *(box[3] for box in boxes)]) + 14
@@ -227,15 +229,16 @@ def plot(rows: Sequence[Mapping[str, Any]], shapes: Sequence[int]) -> Plot | Non
     )
 
 
-def _label_y(mark: Mark, placed: Sequence[Mark]) -> float:
-    """Above the interval or below it, whichever covers less of the labels and intervals already there."""
+def label_place(mark: Mark, placed: Sequence[Mark], crowd: Sequence[tuple[float, float]] = ()) -> float:
+    """Above the interval or below it, whichever covers less of the labels, intervals and points already there."""
     high, low = mark.bar or (mark.y, mark.y)
-    above = high - 10 - _LINE_HEIGHT * (len(mark.lines) - 1)
-    below = low + 10 + 0.8 * _LINE_HEIGHT
+    above = high - 10 - LINE_HEIGHT * (len(mark.lines) - 1)
+    below = low + 10 + 0.8 * LINE_HEIGHT
     taken = [other.box(other.label_y) for other in placed]
     for other in placed:
-        at, (start, end) = other.x * _NARROW / 100, other.bar or (other.y, other.y)
+        at, (start, end) = other.x * NARROW / 100, other.bar or (other.y, other.y)
         taken.append((at - 7, at + 7, start - 4, end + 4))
+    taken += [(x * NARROW / 100 - 6, x * NARROW / 100 + 6, y - 6, y + 6) for x, y in crowd]
     return min((above, below), key=lambda y: sum(_overlap(mark.box(y), box) for box in taken))
 
 
@@ -260,7 +263,7 @@ def recalls(rows: Sequence[Mapping[str, Any]], shapes: Sequence[int], most: int)
     shown = [label for *_, label in by_recall[:most]]
     figures = {label: [figure(table.get(label)) for table in tables] for label in shown}
     # A recall is read against "all of them", so the axis always reaches 100 %.
-    axis = _axis([value for values in figures.values() for value in values if value is not None] + [1.0])
+    axis = round_axis([value for values in figures.values() for value in values if value is not None] + [1.0])
     classes = []
     for label, values in figures.items():
         # Drawn in this order: what ships comes last, on top of the others.
@@ -282,7 +285,9 @@ def curves(trainings: Sequence[Mapping[str, Any]], most: int) -> Curves:
         trainings: of `run.json`.
         most: how many to show.
     """
-    axis = _axis([value for training in trainings for value in _validation(training) if value is not None])
+    axis = round_axis(
+        [value for training in trainings for value in _validation(training) if value is not None]
+    )
     return Curves(
         [_panel(training, axis) for training in trainings[:most]],
         max(0, len(trainings) - most),

@@ -5,31 +5,21 @@ the template's autoescape stands between a folder's name and the page. A chart's
 and its letters have one size, so it is as readable on a phone as on a desk.
 """
 
-import datetime
-import functools
-import importlib.resources
 import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-import markupsafe
-
 from squeezekit.study import charts
 from squeezekit.study.charts import mapping, sequence
+from squeezekit.study.pages import duration, moment, pairs, template, unbroken
 from squeezekit.study.table import (
-    clean,
     clip,
     count,
     figure,
     headline,
-    milliseconds,
-    percent,
     reference_row,
     result_rows,
-    size,
-    times,
 )
 
 __all__ = ["render"]
@@ -67,7 +57,7 @@ def render(run: Mapping[str, Any]) -> str:
     shapes = charts.series(rows, reference)
     trainings = [item for item in sequence(run.get("trainings")) if isinstance(item, Mapping)]
     skipped = [item for item in sequence(data.get("skipped")) if isinstance(item, Mapping)]
-    return _template().render(
+    return template("report.html").render(
         run=run,
         data=data,
         rows=rows,
@@ -77,7 +67,7 @@ def render(run: Mapping[str, Any]) -> str:
         intervals=[charts.interval(row) for row in rows],
         command=clip(run.get("command"), _MAX_LONG),
         title=headline(run),
-        headline=_unbroken(headline(run)),
+        headline=unbroken(headline(run)),
         plot=charts.plot(rows, shapes),
         recalls=charts.recalls(rows, shapes, _MAX_CLASSES),
         curves=charts.curves(trainings, _MAX_PANELS),
@@ -89,48 +79,6 @@ def render(run: Mapping[str, Any]) -> str:
     )
 
 
-@functools.cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_finalize,
-        # A run may lack any part of itself.
-        undefined=jinja2.ChainableUndefined,
-    )
-    environment.filters.update(
-        count=count,
-        size=_filter(size),
-        percent=_filter(percent),
-        times=times,
-        ms=milliseconds,
-        name=lambda value: clip(value, _MAX_NAME),
-        text=lambda value: clip(value, _MAX_TEXT),
-        at=lambda value: f"{value:.2f}".rstrip("0").rstrip("."),
-    )
-    source = importlib.resources.files("squeezekit.study").joinpath("report.html").read_text(encoding="utf-8")
-    return environment.from_string(source)
-
-
-def _finalize(value: Any) -> Any:
-    """Every printed value passes here: what no text may hold (control characters, lone surrogates) goes."""
-    return value if isinstance(value, (markupsafe.Markup, int, float)) else clean(value)
-
-
-def _filter(write: Any) -> Any:
-    """A formatter whose figure and unit stay on one line."""
-    return lambda value: write(value).replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _unbroken(sentence: str) -> str:
-    """Keep figures and their units on one line."""
-    for unit in ("%", "KB", "MB", "GB", "bytes", "times"):
-        sentence = sentence.replace(f" {unit}", f"\N{NO-BREAK SPACE}{unit}")
-    return sentence
-
-
 def _facts(run: Mapping[str, Any], data: Mapping[str, Any]) -> list[tuple[str, str]]:
     """How the run was made, as pairs of a name and a text; what is not known is left out."""
     classes = [str(label) for label in sequence(data.get("classes"))]
@@ -140,49 +88,20 @@ def _facts(run: Mapping[str, Any], data: Mapping[str, Any]) -> list[tuple[str, s
         if figure(data.get(split)) is not None
     ]
     named = ", ".join(clip(label, _MAX_NAME) for label in classes[:_MAX_CLASSES])
-    pairs = [
+    facts = [
         ("Recipe", run.get("recipe")),
         ("Seed", run.get("seed")),
         ("Images", data.get("source")),
         ("Split", ", ".join(splits)),
         (f"Classes ({len(classes)})", named + (", …" if len(classes) > _MAX_CLASSES else "")),
         ("Fingerprint of the images", data.get("fingerprint")),
-        ("What the network sees", _pairs(run.get("preprocess"))),
-        ("Training", _pairs(run.get("settings"))),
-        ("Compression", _pairs(run.get("compress_settings"))),
-        ("Teacher", _pairs(run.get("distil"))),
-        ("Versions", _pairs({"squeezekit": run.get("squeezekit"), **mapping(run.get("versions"))}, " ")),
+        ("What the network sees", pairs(run.get("preprocess"))),
+        ("Training", pairs(run.get("settings"))),
+        ("Compression", pairs(run.get("compress_settings"))),
+        ("Teacher", pairs(run.get("distil"))),
+        ("Versions", pairs({"squeezekit": run.get("squeezekit"), **mapping(run.get("versions"))}, " ")),
         ("Machine", run.get("machine")),
-        ("Started", _moment(run.get("started"))),
-        ("Took", _duration(run.get("seconds"))),
+        ("Started", moment(run.get("started"))),
+        ("Took", duration(run.get("seconds"))),
     ]
-    return [(name, clip(value, _MAX_LONG)) for name, value in pairs if value not in (None, "")]
-
-
-def _pairs(values: Any, between: str = " = ") -> str:
-    """A flat mapping in a line; what is nested is written as JSON."""
-    shown = []
-    for key, value in list(mapping(values).items())[:_MAX_CLASSES]:
-        plain = value if isinstance(value, (str, int, float)) else json.dumps(value, default=str)
-        shown.append(f"{clip(key, _MAX_NAME)}{between}{clip(plain, _MAX_NAME)}")
-    return ", ".join(shown)
-
-
-def _moment(value: Any) -> str:
-    """An ISO 8601 time to the minute; anything else as it is."""
-    try:
-        moment = datetime.datetime.fromisoformat(str(value))
-    except ValueError:
-        return "" if value is None else str(value)
-    return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".strip()
-
-
-def _duration(seconds: Any) -> str:
-    number = figure(seconds)
-    if number is None:
-        return ""
-    minutes, rest = divmod(round(number), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{number:.1f} s"
+    return [(name, clip(value, _MAX_LONG)) for name, value in facts if value not in (None, "")]

@@ -1,0 +1,374 @@
+"""What a study found, worked out from its rows: picks, effects, who pays, and three sentences of figures."""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from squeezekit.study import effects
+from squeezekit.study.effects import REFERENCES, ClassChange, Effect, Estimate
+from squeezekit.study.results import Results, churn, times_smaller
+from squeezekit.study.table import count, percent, size, times
+
+__all__ = [
+    "LOSS",
+    "Findings",
+    "View",
+    "bought",
+    "level_name",
+    "points",
+    "ratio",
+    "row_name",
+    "signed",
+    "study_findings",
+    "summary",
+]
+
+Row = Mapping[str, Any]
+
+# A class that loses more than this is told in words wherever its row is shown.
+LOSS = 0.05
+# What "nearly as good as AlexNet" may mean: a point, and ten.
+_WITHIN = (0.01, 0.10)
+
+# What a level is called where its own text would not say which factor it is of.
+_LEVELS = {
+    ("fire", "standard"): "standard fire",
+    ("fire", "separable"): "separable fire",
+    ("coder", "none"): "no coder",
+    ("coder", "huffman"): "Huffman",
+    ("coder", "rans"): "rANS",
+    ("coder", "small"): "small coder",
+}
+_NOUNS = {"fire": "separable fire", "prune": "pruning", "share": "sharing", "quantize": "quantizing"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class View:
+    """A row and what the report adds to it.
+
+    Args:
+        row: of `results.jsonl`.
+        name: what was done, in words.
+        times_smaller: than AlexNet's file.
+        churn: against the uncompressed network of the same seed, in [0, 1].
+        changes: of each class against that network, worst first; empty where nothing was compressed.
+        front: whether no other row is both smaller and more often right.
+        pick: why the row was picked; "" for most.
+    """
+
+    row: Row
+    name: str
+    times_smaller: float | None
+    churn: float | None
+    changes: list[ClassChange]
+    front: bool
+    pick: str = ""
+
+    @property
+    def worst(self) -> ClassChange | None:
+        """The class that lost most."""
+        return self.changes[0] if self.changes else None
+
+    @property
+    def losers(self) -> list[ClassChange]:
+        """The classes that lost over 5 points."""
+        # Tolerance: 3 of 60 images are 5 points, whatever floats make of them.
+        return [change for change in self.changes if change.change < -LOSS - 1e-9]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Findings:
+    """All that the report shows of the results; see `effects` for what the figures mean.
+
+    Args:
+        views: AlexNet first, then from small to large.
+        picks: the smallest files within 1 and within 10 points of AlexNet, chosen on validation images.
+        main: effects by measure ("bytes", "top1", "latency").
+        interactions: likewise.
+        shares: of each technique in the reduction of the log of bytes, adding up to 1; empty when unknown.
+        reduction: the whole of it as times smaller.
+        flipped: test images whose label differs between the uncompressed network and the first pick.
+        sentences: the three findings.
+    """
+
+    views: list[View]
+    labels: list[str]
+    truth: list[int]
+    picks: list[View]
+    main: dict[str, list[Effect]]
+    interactions: dict[str, list[Effect]]
+    shares: list[Effect]
+    reduction: float | None
+    flipped: list[int]
+    sentences: list[str]
+
+
+def level_name(factor: str, level: str) -> str:
+    """A level in words; a recipe's own text where that is clear."""
+    return _LEVELS.get((factor, level)) or level or f"no {factor}"
+
+
+def row_name(row: Row) -> str:
+    """What was done to the network, in words.
+
+    Example:
+        >>> row_name({"factors": {"fire": "separable", "prune": "", "coder": "rans"}})
+        'separable fire, rANS'
+    """
+    if row.get("baseline"):
+        return "AlexNet"
+    done = [
+        level_name(factor, level)
+        for factor, level in row["factors"].items()
+        if level != REFERENCES.get(factor, "")
+    ]
+    return ", ".join(done) or "uncompressed"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Proportions as points with a sign, zero without one.
+
+    Example:
+        >>> signed(-0.0125), signed(0.004), signed(-0.0001)
+        ('−1.2', '+0.4', '0.0')
+    """
+    text = f"{abs(100 * value):.{digits}f}"
+    if not text.strip("0."):
+        return text
+    return ("\N{MINUS SIGN}" if value < 0 else "+") + text
+
+
+def points(estimate: Estimate) -> str:
+    """A change of accuracy with its interval: "−1.2 points (−1.6 to −0.8)"."""
+    return f"{signed(estimate.value)} points" + _within(estimate, signed)
+
+
+def ratio(estimate: Estimate) -> str:
+    """A change of a logarithm as how many times less: "3.42× (3.30 to 3.55)"."""
+    return f"{_ratio(estimate.value)}×" + _within(estimate, _ratio)
+
+
+def bought(share: Estimate) -> str:
+    """A share of the reduction: "38 % (36 to 40)"."""
+    return f"{_whole(share.value)} %" + _within(share, _whole)
+
+
+def _ratio(change: float) -> str:
+    fold = math.exp(min(-change, 50.0))
+    return times(fold) if fold >= 100 else f"{fold:.2f}"
+
+
+def _whole(value: float) -> str:
+    text = f"{abs(100 * value):.0f}"
+    return text if value >= 0 or text == "0" else f"\N{MINUS SIGN}{text}"
+
+
+def _within(estimate: Estimate, write: Any) -> str:
+    if estimate.low is None or estimate.high is None:
+        return ""
+    ends = write(estimate.low), write(estimate.high)
+    # The less a logarithm, the larger the ratio: ends are told in rising order.
+    low, high = reversed(ends) if write is _ratio else ends
+    return f" ({low} to {high})"
+
+
+def study_findings(results: Results) -> Findings:
+    """Work out everything that the report says.
+
+    Args:
+        results: of `read_results`.
+    """
+    rows, data = results.rows, results.common["data"]
+    labels, truth = data["labels"], data["truth"]
+    chosen: dict[str, str] = {}
+    for within, name in zip(_WITHIN, ("within 1 point", "within 10 points"), strict=True):
+        row = effects.smallest_within(rows, within)
+        if row is not None:
+            chosen[row["id"]] = " and ".join(filter(None, [chosen.get(row["id"]), name]))
+    front = set(effects.pareto(rows))
+    views = [
+        View(
+            row=row,
+            name=row_name(row),
+            times_smaller=times_smaller(row, rows),
+            churn=churn(row, rows),
+            changes=_changes(row, rows, truth, len(labels)),
+            front=row["id"] in front,
+            pick=chosen.get(row["id"], ""),
+        )
+        for row in sorted(rows, key=lambda row: (not row.get("baseline"), row["bytes"]["file"]))
+    ]
+    main, crossed = {}, {}
+    compressed = [row for row in rows if not row.get("baseline")]
+    for measure in ("bytes", "top1", "latency"):
+        known = compressed and (measure != "latency" or all(row.get("latency_ms") for row in compressed))
+        main[measure] = effects.main_effects(compressed, measure, truth) if known else []
+        crossed[measure] = effects.interactions(compressed, measure, truth) if known else []
+    shares, reduction = _shares(compressed, main["bytes"], truth)
+    by_id = {view.row["id"]: view for view in views}
+    picks = [by_id[identity] for identity in chosen]
+    found = Findings(
+        views=views,
+        labels=labels,
+        truth=truth,
+        picks=picks,
+        main=main,
+        interactions=crossed,
+        shares=shares,
+        reduction=reduction,
+        flipped=_flipped(picks[0] if picks else None, views),
+        sentences=[],
+    )
+    sentences = [_smallest(found), _sources(found), _payers(found)]
+    return dataclasses.replace(found, sentences=[sentence for sentence in sentences if sentence])
+
+
+def summary(found: Findings) -> dict[str, Any]:
+    """The findings as plain values for JSON: bytes and latency as times smaller and faster, accuracy in [0, 1]."""
+    return {
+        "findings": found.sentences,
+        "picks": [
+            {"pick": view.pick, "name": view.name, **{key: view.row.get(key) for key in _PLAIN}}
+            | {"file_bytes": view.row["bytes"]["file"], "times_smaller": view.times_smaller}
+            | {"lost_over_5_points": [found.labels[change.label] for change in view.losers]}
+            for view in found.picks
+        ],
+        "front": [view.row["id"] for view in found.views if view.front],
+        "effects": {measure: _plain(those, measure) for measure, those in found.main.items()},
+        "interactions": {measure: _plain(those, measure) for measure, those in found.interactions.items()},
+        "shares_of_the_reduction": _plain(found.shares, "shares"),
+    }
+
+
+_PLAIN = ("id", "seed", "file", "recipe", "top1", "top1_interval", "validation_top1")
+
+
+def _plain(those: Sequence[Effect], measure: str) -> list[dict[str, Any]]:
+    """Effects as plain values; a logarithm becomes the ratio that the report shows."""
+    listed = []
+    for effect in those:
+        ends = [effect.estimate.low, effect.estimate.value, effect.estimate.high]
+        if measure in ("bytes", "latency"):
+            ends = [None if end is None else math.exp(-end) for end in reversed(ends)]
+        low, value, high = ends
+        listed.append(
+            {"levels": dict(effect.factors), "value": value, "low": low, "high": high}
+            | {"interval_from": effect.estimate.source, "contexts": effect.contexts}
+        )
+    return listed
+
+
+def _changes(row: Row, rows: Sequence[Row], truth: Sequence[int], classes: int) -> list[ClassChange]:
+    full = None if row.get("baseline") else effects.full_of(row, rows)
+    if full is None or row["predicted"] is full["predicted"]:
+        return []
+    return effects.class_changes(row, full, truth, classes)
+
+
+def _shares(
+    rows: Sequence[Row], main: Sequence[Effect], truth: Sequence[int]
+) -> tuple[list[Effect], float | None]:
+    """Shapley shares of each factor's strongest level, largest first, and the reduction that they divide."""
+    strongest: dict[str, Effect] = {}
+    for effect in main:
+        factor = effect.factors[0][0]
+        if factor not in strongest or effect.estimate.value < strongest[factor].estimate.value:
+            strongest[factor] = effect
+    levels = {factor: effect.factors[0][1] for factor, effect in strongest.items()}
+    values = effects.shapley(rows, "bytes", truth, levels) if rows else []
+    whole = sum(effect.estimate.value for effect in values)
+    if whole >= 0:
+        return [], None
+
+    def part(value: float | None) -> float | None:
+        return None if value is None else value / whole
+
+    shares = [
+        dataclasses.replace(
+            effect,
+            # Divided by a negative number: the low end becomes the high one.
+            estimate=Estimate(
+                effect.estimate.value / whole,
+                part(effect.estimate.high),
+                part(effect.estimate.low),
+                effect.estimate.source,
+            ),
+        )
+        for effect in values
+    ]
+    return sorted(shares, key=lambda share: -share.estimate.value), math.exp(-whole)
+
+
+def _flipped(view: View | None, views: Sequence[View]) -> list[int]:
+    """The test images that a picked recipe flips, over all seeds that have it."""
+    if view is None:
+        return []
+    same = [other.row for other in views if other.row["factors"] == view.row["factors"]]
+    full = [other.row for other in views if other.name == "uncompressed"]
+    return effects.flips(same, full) if full else []
+
+
+def _smallest(found: Findings) -> str:
+    """How small, at what accuracy, compared with what."""
+    compressed = [view for view in found.views if not view.row.get("baseline")]
+    if not compressed:
+        return ""
+    baselines = [view.row["top1"] for view in found.views if view.row.get("baseline")]
+    images = count(len(found.truth))
+    view = next(iter(found.picks), None) or min(compressed, key=lambda view: view.row["bytes"]["file"])
+    row = view.row
+    low, high = row["top1_interval"]
+    right = f"{percent(row['top1'])} of {images} test images right ({100 * low:.1f} to {percent(high)}"
+    if not baselines:
+        return f"{size(row['bytes']['file'])} is the smallest file, and {right})."
+    right += f"; AlexNet: {percent(sum(baselines) / len(baselines))})"
+    # Rounded down where decimals no longer matter: the sentence may not claim more than the file holds.
+    fold = view.times_smaller or 0.0
+    told = f"{times(fold) if fold < 100 else count(math.floor(fold))} times smaller than AlexNet"
+    what = f"the smallest file {view.pick.partition(' and ')[0]} of it" if view.pick else "the smallest file"
+    missed = "" if view.pick else " No file stays within 10 points of it."
+    return f"{size(row['bytes']['file'])}, {told}, and {right}: {what}.{missed}"
+
+
+def _sources(found: Findings) -> str:
+    """What bought the reduction."""
+    if found.shares and found.reduction:
+        parts = [f"{_noun(share)} {bought(share.estimate)}" for share in found.shares]
+        parts[0] = f"{_noun(found.shares[0])} bought {bought(found.shares[0].estimate)} of that"
+        return f"All techniques together make the file {times(found.reduction)} times smaller: {', '.join(parts)}."
+    best = min(found.main["bytes"], key=lambda effect: effect.estimate.value, default=None)
+    if best is None:
+        return ""
+    return f"{_capital(level_name(*best.factors[0]))} saves most: {ratio(best.estimate)} smaller on average."
+
+
+def _payers(found: Findings) -> str:
+    """Which technique costs most accuracy, and who pays."""
+    worst = min(found.main["top1"], key=lambda effect: effect.estimate.value, default=None)
+    compressed = [view for view in found.views if view.changes]
+    if worst is None or not compressed:
+        return ""
+    if worst.estimate.value < 0:
+        cost = f"{_capital(_noun(worst))} costs most accuracy, {points(worst.estimate)} on average"
+    else:
+        cost = "No technique costs accuracy on average"
+    losing = [view for view in compressed if view.losers]
+    if not losing:
+        return f"{cost}, and no class loses over 5 points in any of {count(len(compressed))} files."
+    hit = collections.Counter(change.label for view in losing for change in view.losers)
+    label, files = hit.most_common(1)[0]
+    return (
+        f"{cost}; {count(len(losing))} of {count(len(compressed))} files lose over 5 points on a class, "
+        f"most often {found.labels[label]} ({count(files)} files)."
+    )
+
+
+def _noun(effect: Effect) -> str:
+    factor, level = effect.factors[0]
+    return _NOUNS.get(factor) or ("coding" if factor == "coder" else level)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

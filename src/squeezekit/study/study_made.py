@@ -1,0 +1,149 @@
+"""How a study's rows were made: which trainings they share, commands for each, data, settings and versions."""
+
+import dataclasses
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from squeezekit.study.charts import mapping, sequence
+from squeezekit.study.pages import duration, moment, pairs
+from squeezekit.study.results import Results
+from squeezekit.study.table import clip, count, figure
+
+__all__ = ["Training", "commands", "facts", "shared_sentence", "shared_trainings"]
+
+Row = Mapping[str, Any]
+
+_MAX_LONG = 900
+_MAX_CLASSES = 32
+_SPLITS = (("train", "training"), ("validation", "validation"), ("test", "the test"))
+# Settings that a verb's options can repeat.
+_OPTIONS = ("epochs", "batch_size", "learning_rate", "optimizer", "precision")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Training:
+    """One training: what it was of, how long it took, and what came from it."""
+
+    name: str
+    seed: Any
+    took: str
+    files: int
+    onward: int
+    reused: bool
+
+
+def shared_trainings(results: Results, names: Sequence[str]) -> list[Training]:
+    """The trainings of a study and how many files and further recipes came from each.
+
+    Args:
+        results: of the study.
+        names: what each training is called, in their order.
+    """
+    trainings = [item for item in sequence(results.common.get("trainings")) if isinstance(item, Mapping)]
+    listed = []
+    for training, name in zip(trainings, names, strict=True):
+        recipe, seed = str(training.get("recipe") or ""), training.get("seed")
+        onward = {
+            str(other.get("recipe"))
+            for other in trainings
+            if recipe and other.get("seed") == seed and str(other.get("recipe")).startswith(f"{recipe} |")
+        }
+        files = sum(row.get("stage") == training.get("stage") for row in results.rows)
+        took = duration(training.get("seconds"))
+        listed.append(Training(name, seed, took, files, len(onward), bool(training.get("reused"))))
+    return listed
+
+
+def shared_sentence(results: Results) -> str:
+    """How much work sharing saved."""
+    trainings = [item for item in sequence(results.common.get("trainings")) if isinstance(item, Mapping)]
+    # A file's recipe alone: the network it starts from, then a training for each of its stages.
+    apart = sum(1 + _stages(str(row.get("recipe") or "")) for row in results.rows)
+    seconds = sum(figure(item.get("seconds")) or 0.0 for item in trainings)
+    reused = sum(bool(item.get("reused")) for item in trainings)
+    earlier = f", {count(reused)} of them in an earlier run" if reused else ""
+    return (
+        f"{count(len(trainings))} trainings{earlier}, {duration(seconds)} in all, made "
+        f"{count(len(results.rows))} files; every file on its own would have taken {count(apart)} trainings."
+    )
+
+
+def _stages(recipe: str) -> int:
+    return recipe.count("|") + 1 if recipe.strip() else 0
+
+
+def commands(row: Row, common: Mapping[str, Any]) -> str:
+    """The commands that make a row's file alone, a line each; what the row itself says comes first.
+
+    Args:
+        row: of the study.
+        common: of `study.json`.
+
+    Example:
+        >>> row = {"factors": {"quantize": "quantize(8)", "coder": "rans"}, "recipe": "quantize(bits=8)",
+        ...        "network": "squeezenet-1.0", "seed": 1, "file": "files/a.sqz"}
+        >>> print(commands(row, {}))
+        squeezekit squeeze DATA -o row --model squeezenet-1.0 --seed 1 --no-baseline --recipe 'quantize(bits=8)'
+        squeezekit export row/model.keras -o row/model.tflite --int8 --calibrate DATA
+        squeezekit pack row/model.tflite -o a.sqz --coder rans
+    """
+    if isinstance(row.get("command"), str):
+        return str(row["command"])
+    recipe, factors = str(row.get("recipe") or ""), mapping(row.get("factors"))
+    network = "alexnet" if row.get("baseline") else str(row.get("network") or "squeezenet-1.1-bypass")
+    train = ["squeezekit", "squeeze" if recipe else "train", "DATA", "-o", "row", "--model", network]
+    train += ["--seed", str(row.get("seed", 0))]
+    settings = mapping(common.get("settings"))
+    for option in _OPTIONS:
+        if settings.get(option):
+            train += [f"--{option.replace('_', '-')}", str(settings[option])]
+    if recipe:
+        epochs = mapping(common.get("compress_settings")).get("epochs")
+        train += ["--compress-epochs", str(epochs)] if epochs else []
+        train += ["--no-baseline", "--recipe", recipe]
+    export = ["squeezekit", "export", "row/model.keras", "-o", "row/model.tflite"]
+    export += ["--int8", "--calibrate", "DATA"] if factors.get("quantize") else []
+    lines = [train, export]
+    if not row.get("baseline"):
+        name = str(row.get("file") or "model.sqz").rpartition("/")[2]
+        coder = str(factors.get("coder") or "none")
+        lines.append(["squeezekit", "pack", "row/model.tflite", "-o", name, "--coder", coder])
+    return "\n".join(map(shlex.join, lines))
+
+
+def facts(results: Results) -> list[tuple[str, str]]:
+    """Data, settings and versions as pairs of a name and a text; what is not known is left out."""
+    common, rows = results.common, results.rows
+    data = common["data"]
+    labels = ", ".join(clip(label, 48) for label in data["labels"][:_MAX_CLASSES])
+    splits = [
+        f"{count(data[split])} for {what}" for split, what in _SPLITS if figure(data.get(split)) is not None
+    ]
+    grid = [
+        f"{factor}: {' / '.join(str(level) or 'none' for level in sequence(levels))}"
+        for factor, levels in mapping(common.get("grid")).items()
+    ]
+    measured = sum(figure(row.get("seconds")) or 0.0 for row in rows)
+    known = [
+        ("Grid", "; ".join(grid)),
+        ("Seeds", ", ".join(map(str, sequence(common.get("seeds"))))),
+        ("Images", data.get("source")),
+        ("Split", ", ".join(splits)),
+        (f"Classes ({len(data['labels'])})", labels + (", …" if len(data["labels"]) > _MAX_CLASSES else "")),
+        ("Fingerprint of the images", data.get("fingerprint")),
+        ("What the network sees", pairs(common.get("preprocess"))),
+        ("Training", pairs(common.get("settings"))),
+        ("Compression", pairs(common.get("compress_settings"))),
+        ("Versions", _each("versions", rows, lambda value: pairs(value, " "))),
+        ("Machine", _each("machine", rows, str)),
+        ("Started", moment(common.get("started"))),
+        ("Measuring the files took", duration(measured) if measured else ""),
+        ("Energy of the study", pairs(common.get("energy"))),
+    ]
+    return [(name, clip(value, _MAX_LONG)) for name, value in known if value not in (None, "")]
+
+
+def _each(key: str, rows: Sequence[Row], tell: Any) -> str:
+    """What rows say of themselves, each text once: a study may go on on another machine."""
+    return "; ".join(dict.fromkeys(tell(row[key]) for row in rows if row.get(key)))

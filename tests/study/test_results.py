@@ -1,0 +1,125 @@
+"""A study's store read back: whole rows only, and one clear line about whatever is wrong with it."""
+
+import json
+
+import pytest
+
+import study_store
+from squeezekit.errors import FormatError
+from squeezekit.study.results import churn, read_results, times_smaller
+
+
+@pytest.fixture
+def store(tmp_path):
+    return study_store.write(tmp_path / "out", study_store.rows()[:10])
+
+
+def test_a_torn_last_line_is_passed_over_with_a_note(store):
+    path = store / "results.jsonl"
+    whole = path.read_bytes()
+    last = whole.rstrip().rpartition(b"\n")[2]
+    # Wherever a kill may cut: one letter in, in the middle, and just before the end of the line.
+    for cut in (len(last), len(last) // 2, 1):
+        path.write_bytes(whole[: len(whole) - cut])
+        results = read_results(store)
+        assert len(results.rows) == 9
+        assert len(results.notes) == 1
+        assert "last line of results.jsonl is cut off" in results.notes[0]
+
+
+def test_a_last_line_cut_within_a_letter(store):
+    path = store / "results.jsonl"
+    path.write_bytes(path.read_bytes() + '{"id": "é'.encode()[:-1])
+    assert len(read_results(store).rows) == 10
+
+
+def test_a_repeated_row_counts_once(store):
+    path = store / "results.jsonl"
+    path.write_text(path.read_text() + path.read_text().partition("\n")[0] + "\n")
+    results = read_results(store)
+    assert len(results.rows) == 10
+    assert results.notes == ["Line 11 of results.jsonl repeats a row; the first one counts."]
+
+
+@pytest.mark.parametrize("missing", ["results.jsonl", "study.json"])
+def test_no_store_there(store, missing):
+    (store / missing).unlink()
+    with pytest.raises(ValueError, match=r"with results.jsonl and study.json in it. Received: .*out\.$"):
+        read_results(store)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: "{", "line 3: not JSON"),
+        (lambda row: "[" * 100_000, "line 3: not JSON"),
+        (lambda row: "[1]", "line 3: Expected a JSON object. Received: list"),
+        (lambda row: {**row, "id": 7}, "line 3: id"),
+        (lambda row: {**row, "factors": {"prune": None}}, "line 3: factors"),
+        (lambda row: {**row, "bytes": {"file": 0}}, "line 3: bytes.file"),
+        (lambda row: {**row, "bytes": None}, "line 3: bytes.file"),
+        (lambda row: {**row, "seed": None}, "line 3: seed"),
+        (lambda row: {**row, "top1": float("nan")}, "line 3: top1"),
+        (lambda row: {**row, "validation_top1": True}, "line 3: validation_top1"),
+        (lambda row: {**row, "top1_interval": [0.1]}, "line 3: top1_interval"),
+        (lambda row: {**row, "predicted": row["predicted"][1:]}, "line 3: predicted"),
+        (lambda row: {**row, "predicted": [99] * 300}, "line 3: predicted"),
+        (lambda row: {**row, "predicted": [-1] * 300}, "line 3: predicted"),
+    ],
+)
+def test_a_damaged_row_is_named(store, change, message):
+    path = store / "results.jsonl"
+    lines = path.read_text().splitlines()
+    changed = change(json.loads(lines[2]))
+    lines[2] = changed if isinstance(changed, str) else json.dumps(changed)
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(FormatError) as failure:
+        read_results(store)
+    assert message in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("{}", "class names in data.labels"),
+        ('{"data": {"labels": []}}', "class names"),
+        ('{"data": {"labels": ["a"]}}', "class of each test image"),
+        ('{"data": {"labels": ["a"], "truth": [1]}}', "class of each test image"),
+        ('{"data": {"labels": ["a"], "truth": []}}', "class of each test image"),
+    ],
+)
+def test_a_damaged_study_json_is_named(store, text, message):
+    (store / "study.json").write_text(text)
+    with pytest.raises(FormatError, match=message):
+        read_results(store)
+
+
+def test_not_text_and_nothing(store):
+    path = store / "results.jsonl"
+    path.write_bytes(b"\xff\xfe\n")
+    with pytest.raises(FormatError, match="not UTF-8"):
+        read_results(store)
+    path.write_bytes(b"")
+    with pytest.raises(FormatError, match="no row yet"):
+        read_results(store)
+
+
+def test_times_smaller_and_churn():
+    rows = study_store.rows()
+    alexnet, other = rows[0], rows[65]
+    assert (alexnet["seed"], other["seed"], other["baseline"]) == (0, 1, True)
+    assert times_smaller(rows[1], rows) == alexnet["bytes"]["file"] / rows[1]["bytes"]["file"]
+    assert times_smaller(rows[70], rows) == other["bytes"]["file"] / rows[70]["bytes"]["file"]
+    # Without AlexNet of a seed: the one that is there. Without any: not known.
+    assert (
+        times_smaller(rows[70], rows[:65] + rows[66:]) == alexnet["bytes"]["file"] / rows[70]["bytes"]["file"]
+    )
+    assert times_smaller(rows[1], rows[1:65]) is None
+    assert churn(alexnet, rows) is None
+    assert churn(rows[1], rows) == 0
+    assert churn(rows[1], rows[2:]) is None
+    # Sharing alone costs each class 1 of 50 images, and no other label changes.
+    shared = next(row for row in rows if row["recipe"] == "share(bits=5)")
+    assert churn(shared, rows) == pytest.approx(0.02)
