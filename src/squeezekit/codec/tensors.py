@@ -130,7 +130,7 @@ def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
         out[...] = common
         out[flags] = rest
 
-    return Plan(f"sparse/{inner.label}", (places, *inner.jobs), fill)
+    return Plan(f"sparse/{inner.label}", (places, *inner.jobs), fill, inner.plain_bytes)
 
 
 def parse(payload: bytes | memoryview, size_bytes: int, item_bytes: int) -> Plan:
