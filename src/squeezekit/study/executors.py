@@ -64,6 +64,8 @@ class InProcess(Executor):
         names = {task.name for task in tasks}
         for task in tasks:
             if set(task.needs) & names - done:
-                raise ValueError(f"Expected every task after those that it needs. Received: {task.name} early.")
+                raise ValueError(
+                    f"Expected every task after those that it needs. Received: {task.name} early."
+                )
             yield task.name, task.function(*task.arguments, progress=progress)
             done.add(task.name)

@@ -117,7 +117,9 @@ def grid_of(techniques: Iterable[str] = FACTORS, levels: Sequence[str] = ()) -> 
     for level in levels:
         factor = _factor_of(level)
         if factor not in studied:
-            raise ValueError(f"Expected levels of {', '.join(studied)} only. Received: {level!r} of {factor}.")
+            raise ValueError(
+                f"Expected levels of {', '.join(studied)} only. Received: {level!r} of {factor}."
+            )
         named.setdefault(factor, []).append(level)
     chosen = {}
     for factor in FACTORS:
@@ -140,7 +142,8 @@ def _factor_of(level: str) -> str:
     recipe = compress.parse(level)
     if len(recipe) != 1 or recipe[0].name not in _RECIPE:
         raise ValueError(
-            f"Expected a level like 'prune(0.9)', 'share(4)', 'quantize(8)', 'separable' or a coder. Received: {level!r}."
+            "Expected a level like 'prune(0.9)', 'share(4)', 'quantize(8)', 'separable' or a coder. "
+            f"Received: {level!r}."
         )
     return recipe[0].name
 
