@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from squeezekit import codec, study, training
 from squeezekit import data as images
-from squeezekit import study, training
 from squeezekit.cli.options import command_line, training_options
 from squeezekit.cli.output import plain, print_json, share, table
 
@@ -19,7 +19,7 @@ __all__ = ["command"]
 _SHAPES = "shapes"
 _SHAPES_FULL, _SHAPES_QUICK = (160, 50, 64), (20, 15, 32)
 # What --quick stands for where nothing else is said: the whole way in minutes, no figure worth quoting.
-_QUICK_TECHNIQUES = "prune,share,quantize,coder"
+_QUICK_TECHNIQUES = "prune,quantize,coder"
 _QUICK_CODERS = ("none", "small")
 _QUICK_EPOCHS, _QUICK_COMPRESS_EPOCHS, _QUICK_SIZE, _QUICK_WIDTH = 2, 1, 32, 0.25
 
@@ -85,8 +85,8 @@ def command(
     it was. Rows go to OUT/results.jsonl.
     """
     chosen = techniques or (_QUICK_TECHNIQUES if quick else ",".join(study.FACTORS))
-    if quick and not techniques and not levels:
-        levels = _QUICK_CODERS
+    if quick and "coder" in chosen and not any(level in codec.CODERS for level in levels):
+        levels = (*levels, *_QUICK_CODERS)
     if quick:
         settings = dataclasses.replace(settings, epochs=settings.epochs or _QUICK_EPOCHS)
     plan = study.StudyPlan(

@@ -76,6 +76,7 @@ def run_study(
             f"{store.path} holds {len(strange)} rows of a study with other images, settings or levels. "
             "Take another output folder; --cache lets both share what they train."
         )
+    files.remove_leftovers(shop.out / _RECORD)
     record = _open_record(shop.out / _RECORD)
     where = Path(cache) if cache is not None else shop.out / "stages"
     site = Site(shop.dataset, shop.preprocess, shop.source, shop.out, where, record["id"])

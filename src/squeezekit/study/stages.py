@@ -73,7 +73,8 @@ def train_stage(site: Site, stage: Stage, *, progress: Progress | None = None) -
             width=stage.width,
         )
         ranges = {}
-    files.remove_leftovers(folder / _MODEL)
+    for name in (_MODEL, _RECORD, "hooked.keras"):
+        files.remove_leftovers(folder / name)
     with files.replacing(folder / _MODEL) as temporary:
         model.save(temporary)
     record = _record(site, stage, history, ranges, time.monotonic() - started)
