@@ -1,13 +1,15 @@
 """Which rows and stages a study has, and what makes a stage another stage."""
 
 import dataclasses
+import pickle
 
 import pytest
 import study_run
 
 from squeezekit import models, study, training
 from squeezekit.data import open_dataset
-from squeezekit.study.agenda import make_agenda
+from squeezekit.study.agenda import Site, make_agenda
+from squeezekit.study.stages import train_stage
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,19 @@ def test_a_plan_that_cannot_be_is_refused(changes):
 @pytest.mark.parametrize("model", ["squeezenet-1.0", "squeezenet-1.1", "squeezenet-1.1-bypass"])
 def test_every_network_has_a_separable_one(model):
     assert set(study.StudyPlan(model=model).networks.values()) <= set(models.MODELS)
+
+
+def test_what_a_stage_needs_can_be_sent_elsewhere(dataset, tmp_path):
+    agenda = agenda_of(dataset, study_run.plan())
+    site = Site(dataset, study.choose_preprocess(dataset, 32), "stripes", tmp_path, tmp_path / "stages", "me")
+    task = study.Task("a", train_stage, (site, agenda.stages[1]), needs=agenda.stages[1].keys[:-1])
+    # Only what an executor may do between processes; nothing of ours is ever read from such bytes.
+    sent = pickle.loads(pickle.dumps(task))
+    assert sent.function is train_stage
+    assert sent.arguments[0].dataset.fingerprint == dataset.fingerprint
+    assert sent.arguments[0].dataset.test.paths == dataset.test.paths
+    assert sent.arguments[1].keys == agenda.stages[1].keys
+    assert sent.needs == task.needs
 
 
 def test_tasks_wait_for_what_they_need():

@@ -45,7 +45,7 @@ def estimate(plan: StudyPlan, site: Site, agenda: Agenda, lines: Sequence[bytes]
     needed: set[str] = set()
     for row in agenda.rows:
         done = row.id in measured and (site.out / row.file).exists()
-        if not done:
+        if not done and not is_finished(site, row.stage.key):
             needed.update(row.stage.keys)
         rows.append(
             {

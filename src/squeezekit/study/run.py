@@ -115,10 +115,9 @@ class _Study:
         self._write()
         for stage in finished:
             self._measure(stage, missing[stage.key])
-        needed = {key for stage in self.agenda.stages if missing[stage.key] for key in stage.keys}
-        stages = {
-            stage.key: stage for stage in self.agenda.stages if stage.key in needed and stage not in finished
-        }
+        left = [stage for stage in self.agenda.stages if stage not in finished]
+        needed = {key for stage in left if missing[stage.key] for key in stage.keys}
+        stages = {stage.key: stage for stage in left if stage.key in needed}
         tasks = [
             Task(stage.key, train_stage, (self.site, stage), needs=stage.keys[:-1])
             for stage in stages.values()
