@@ -61,6 +61,7 @@ def _as_json(description: codec.Description, contents: Contents) -> dict[str, ob
             for line in description.tensors
         ],
         "sections": description.sections,
+        "tables": description.tables,
         "skeleton": description.skeleton,
         "labels": list(contents.labels),
         "preprocess": preprocess.to_dict() if preprocess else None,

@@ -23,6 +23,7 @@ __all__ = ["cli", "main"]
 _VERBS = {
     "demo": ("Do the whole job on generated images, in some minutes.", True),
     "squeeze": ("From a folder of images to a tiny classifier and a report.", True),
+    "study": ("Compare every combination of techniques on a folder of images.", True),
     "train": ("Train a network on a folder of images.", True),
     "compress": ("Prune, share and quantize a network's weights by a recipe.", True),
     "sensitivity": ("Measure what each layer bears of pruning, sharing and quantizing.", True),

@@ -69,6 +69,10 @@ class Coder(abc.ABC):
             FormatError: a stream does not hold `count` symbols of its alphabet.
         """
 
+    @abc.abstractmethod
+    def code_bytes(self, job: Job) -> int:
+        """Bytes of a stream that are its symbols' codes: without its table and where its lanes begin."""
+
 
 # Steps that a static stream is decoded by at a time.
 _STATIC_STEPS = 128
@@ -106,6 +110,10 @@ class Plain(Coder):
         """See `Coder`."""
         return [self._decode(job) for job in jobs]
 
+    def code_bytes(self, job: Job) -> int:
+        """See `Coder`."""
+        return len(job.payload)
+
     def _decode(self, job: Job) -> np.ndarray:
         width = self._width(job.alphabet)
         if len(job.payload) != self.bytes_for(job.count, job.alphabet):
@@ -138,6 +146,10 @@ class Huffman(Coder):
     def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
         """See `Coder`."""
         return huffman.decode([huffman.read(job.payload, job.count, job.alphabet) for job in jobs])
+
+    def code_bytes(self, job: Job) -> int:
+        """See `Coder`."""
+        return len(huffman.read(job.payload, job.count, job.alphabet).payload)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -179,6 +191,10 @@ class LockStep(Coder):
     def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
         """See `Coder`."""
         return lockstep.decode([job.coder.parse(job) for job in jobs if isinstance(job.coder, LockStep)])
+
+    def code_bytes(self, job: Job) -> int:
+        """See `Coder`; words are of two bytes."""
+        return 2 * sum(int(lanes.counts.sum()) for lanes in self.parse(job).lanes)
 
 
 class Rans(LockStep):

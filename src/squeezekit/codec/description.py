@@ -54,6 +54,8 @@ class Description:
     skeleton: dict[str, int]
     """Bytes of the skeleton's parts, which add up to that section: numbers, texts, scales; empty for a `.tflite`."""
     info: dict[str, Any]
+    tables: int = 0
+    """Bytes of the section `tensors` that are codebooks, code tables and headings of payloads; of a network only."""
 
 
 def describe(data: bytes) -> Description:
@@ -85,7 +87,9 @@ def describe(data: bytes) -> Description:
     frame = skeleton_of(parts, layout)
     lines = _lines(unpack(data), _coded(parts, layout, frame))
     pieces = skeleton.part_sizes(parts.parts[Section.SKELETON])
-    return Description(len(data), lines, sizes, pieces, info_of(parts))
+    plans = plans_of(parts, layout, frame.contents)
+    tables = sum(layout.payload_bytes[number] - plan.weight_bytes for number, plan in plans.items())
+    return Description(len(data), lines, sizes, pieces, info_of(parts), tables)
 
 
 def _array_lines(data: bytes, parts: Sections) -> tuple[TensorLine, ...]:

@@ -72,6 +72,13 @@ class Plan:
     jobs: tuple[Job, ...]
     fill: Callable[[Sequence[np.ndarray], np.ndarray], None]
     """Takes the decoded streams, in the order of `jobs`, and writes the elements into the given array."""
+    plain_bytes: int = 0
+    """Elements that are in no stream but stored as they are."""
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the payload that stand for elements; codebooks, code tables and headings are the others."""
+        return self.plain_bytes + sum(job.coder.code_bytes(job) for job in self.jobs)
 
 
 def histogram(symbols: np.ndarray, alphabet: int) -> np.ndarray:
@@ -122,11 +129,11 @@ def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> P
     if form == RAW:
         payload = reader.take(count * item_bytes)
         reader.finish()
-        return Plan("raw", (), functools.partial(_fill_raw, payload))
+        return Plan("raw", (), functools.partial(_fill_raw, payload), len(payload))
     if form == CONSTANT:
         payload = reader.take(item_bytes)
         reader.finish()
-        return Plan("constant", (), functools.partial(_fill_raw, payload))
+        return Plan("constant", (), functools.partial(_fill_raw, payload), len(payload))
     if form == PLANES:
         return _parse_planes(reader, count, item_bytes)
     if form == PALETTE:

@@ -139,7 +139,7 @@ def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
         if done != rest_count or np.count_nonzero(flags) != rest_count:
             raise FormatError("a sparse tensor whose masks do not count its elements")
 
-    return Plan(f"sparse/{inner.label}", (places, *inner.jobs), fill)
+    return Plan(f"sparse/{inner.label}", (places, *inner.jobs), fill, inner.plain_bytes)
 
 
 def parse(payload: bytes | memoryview, size_bytes: int, item_bytes: int) -> Plan:

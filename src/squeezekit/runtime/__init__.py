@@ -2,6 +2,7 @@
 
 from squeezekit.runtime.contents import Contents, parse_labels, read_contents
 from squeezekit.runtime.evaluation import Evaluation, Outcome, evaluate, evaluate_files
+from squeezekit.runtime.footprint import Footprint, footprint
 from squeezekit.runtime.latency import latency_ms
 from squeezekit.runtime.model import Model, Prediction, load
 from squeezekit.runtime.network import Network
@@ -9,12 +10,14 @@ from squeezekit.runtime.network import Network
 __all__ = [
     "Contents",
     "Evaluation",
+    "Footprint",
     "Model",
     "Network",
     "Outcome",
     "Prediction",
     "evaluate",
     "evaluate_files",
+    "footprint",
     "latency_ms",
     "load",
     "parse_labels",

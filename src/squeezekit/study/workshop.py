@@ -30,7 +30,7 @@ from squeezekit.training import (
     train_network,
 )
 
-__all__ = ["Workshop", "describe_run", "describe_start", "open_workshop"]
+__all__ = ["Workshop", "describe_data", "describe_machine", "describe_run", "describe_start", "open_workshop"]
 
 # What a result may depend on, besides our own code.
 _VERSIONS_OF = ("keras", "tensorflow", "tensorflow-cpu", "numpy", "pillow", "ai-edge-litert")
@@ -208,33 +208,49 @@ def describe_run(
         rows: of `measure_file`; sizes are told as times smaller than the first.
         more: what this kind of run adds.
     """
-    dataset = shop.dataset
     for row in rows:
         row["times_smaller"] = rows[0]["file_bytes"] / row["file_bytes"]
     started = datetime.datetime.fromtimestamp(shop.started, datetime.UTC)
     return {
         "command": command,
         "squeezekit": squeezekit.__version__,
-        "versions": {"python": platform.python_version(), **_versions()},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        **describe_machine(),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.time() - shop.started, 1),
-        "data": {
-            "source": shop.source,
-            "fingerprint": dataset.fingerprint,
-            "classes": list(dataset.class_names),
-            "train": len(dataset.train),
-            "validation": len(dataset.validation),
-            "test": len(dataset.test),
-            "skipped": [{"path": path, "reason": reason} for path, reason in dataset.skipped],
-        },
-        "labels": list(dataset.class_names),
+        "data": describe_data(shop.dataset, shop.source),
+        "labels": list(shop.dataset.class_names),
         "preprocess": shop.preprocess.to_dict(),
         "seed": shop.seed,
         **more,
         "reference": rows[0]["name"] if rows else "",
         "rows": rows,
         "trainings": shop.trainings,
+    }
+
+
+def describe_data(dataset: Dataset, source: str) -> dict[str, Any]:
+    """What a record holds of the images.
+
+    Args:
+        dataset: the images.
+        source: what the user named as the images.
+    """
+    return {
+        "source": source,
+        "fingerprint": dataset.fingerprint,
+        "classes": list(dataset.class_names),
+        "train": len(dataset.train),
+        "validation": len(dataset.validation),
+        "test": len(dataset.test),
+        "skipped": [{"path": path, "reason": reason} for path, reason in dataset.skipped],
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """What a record holds of the machine: versions of what a result may depend on, and the processor's kind."""
+    return {
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     }
 
 

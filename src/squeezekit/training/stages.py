@@ -57,6 +57,7 @@ def compress_in_stages(
     settings: Settings,
     *,
     folder: Path,
+    folders: Sequence[Path] = (),
     progress: Progress | None = None,
     distil: Distil | None = None,
 ) -> Compressed:
@@ -74,6 +75,8 @@ def compress_in_stages(
         preprocess: what the network sees of an image.
         settings: of each stage; some epochs at a third of the original learning rate serve.
         folder: for checkpoints and logs; `hooked.keras` in it is the network as it was trained, unstripped.
+        folders: one a technique, for the checkpoint and log of its stage, so that recipes that begin alike share
+            what they have in common; none puts all into `folder`.
         progress: where to show how far it is.
         distil: a teacher that guides every stage; `Distil(model)` is the network before it was squeezed.
 
@@ -81,8 +84,13 @@ def compress_in_stages(
         The plain network, and what else the stages left.
 
     Raises:
-        ValueError: a technique cannot be applied, or the folder holds another training's checkpoints.
+        ValueError: a technique cannot be applied, there is not one of `folders` a technique, or a folder holds
+            another training's checkpoints.
     """
+    if folders and len(folders) != len(recipe):
+        raise ValueError(
+            f"Expected one folder a technique. Received: {len(folders)} for {len(recipe)} techniques."
+        )
     digest = weights_digest(model)
     progress = progress or Progress()
     stages = []
@@ -103,7 +111,7 @@ def compress_in_stages(
             dataset,
             preprocess,
             settings,
-            folder=folder,
+            folder=folders[index - 1] if folders else folder,
             name=f"{index}-{technique.name}",
             progress=progress,
             compressed=next(hooked_layers(squeezed), None) is not None,

@@ -1,0 +1,71 @@
+"""Who runs the stages of a study. A scheduler of our own there is none: tasks, what they need, results as they come."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from squeezekit.training import Progress
+
+__all__ = ["Executor", "InProcess", "Task"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Work that depends on nothing but its arguments and the tasks that it needs.
+
+    Args:
+        name: unique among the tasks of a run.
+        function: of a module, so that another process finds it by name; called as
+            `function(*arguments, progress=...)`. Done twice it must leave the same as done once.
+        arguments: values that can be pickled.
+        needs: names of tasks that must be done before.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    needs: tuple[str, ...] = ()
+
+
+class Executor(abc.ABC):
+    """Runs tasks."""
+
+    alone: bool = True
+    """False if other tasks may be running while a result is taken: then it is no time to measure time."""
+
+    @abc.abstractmethod
+    def run(self, tasks: Sequence[Task], progress: Progress) -> Iterator[tuple[str, Any]]:
+        """Run tasks, each after those that it needs, and yield (name, result) of each as it ends.
+
+        Args:
+            tasks: each after those that it needs; a need that is not among them counts as done.
+            progress: for what runs in this process.
+
+        Raises:
+            Exception: what a task raised.
+        """
+
+
+class InProcess(Executor):
+    """One task after another, in this process.
+
+    Example:
+        >>> def add(a, b, progress):
+        ...     return a + b
+        >>> tasks = [Task("three", add, (1, 2)), Task("nine", add, (4, 5), needs=("three",))]
+        >>> dict(InProcess().run(tasks, Progress(enabled=False)))
+        {'three': 3, 'nine': 9}
+    """
+
+    def run(self, tasks: Sequence[Task], progress: Progress) -> Iterator[tuple[str, Any]]:
+        """See `Executor`."""
+        done: set[str] = set()
+        names = {task.name for task in tasks}
+        for task in tasks:
+            if set(task.needs) & names - done:
+                raise ValueError(
+                    f"Expected every task after those that it needs. Received: {task.name} early."
+                )
+            yield task.name, task.function(*task.arguments, progress=progress)
+            done.add(task.name)
