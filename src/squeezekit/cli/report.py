@@ -29,15 +29,7 @@ def command(out: Path, no_pictures: bool, folder: Path | None, as_json: bool) ->
     They come from OUT/results.jsonl and OUT/study.json alone; nothing is trained or measured. Pictures of
     images whose label flips are taken from the study's images where those can be found.
     """
-    results = study.read_results(out)
-    found = study.study_findings(results)
-    pictures: dict[int, str] = {}
-    if not no_pictures:
-        data = results.common["data"]
-        pictures = study.pictures_of(found.flipped, data, folder or str(data.get("source") or ""))
-        if found.flipped and not pictures:
-            results.notes.append("No pictures: the study's images are not where it had them; see --data.")
-    paths = study.write_report(out, results, found, pictures)
+    results, found, paths = study.report_study(out, pictures=not no_pictures, folder=folder)
     for note in results.notes:
         click.echo(f"squeezekit: note: {plain(note)}", err=True)
     if as_json:

@@ -59,6 +59,7 @@ _QUICK_EPOCHS, _QUICK_COMPRESS_EPOCHS, _QUICK_SIZE, _QUICK_WIDTH = 2, 1, 32, 0.2
 @click.option(
     "--quick", is_flag=True, help="Narrow networks, few pixels, epochs and factors: to see it work."
 )
+@click.option("--no-pictures", is_flag=True, help="Leave images out of the report: for a page to publish.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and about how long it takes.")
 @training_options
 def command(
@@ -73,6 +74,7 @@ def command(
     cache: Path | None,
     no_baseline: bool,
     quick: bool,
+    no_pictures: bool,
     dry_run: bool,
     settings: training.Settings,
     size: int,
@@ -114,11 +116,17 @@ def command(
     result = study.run_study(
         folder, out, plan, cache=cache, command=command_line(), progress=progress, say=_say
     )
+    results, found, paths = study.report_study(out, pictures=not no_pictures)
+    for note in results.notes:
+        _say(f"note: {note}")
     if as_json:
-        print_json(result)
+        print_json({**result, "findings": study.summary(found)})
         return
     click.echo(_result_text(result))
-    click.echo(f"\n{out / 'results.jsonl'}  has every figure of every row")
+    click.echo()
+    for sentence in found.sentences:
+        click.echo(sentence)
+    click.echo(f"\n{paths[0]}  shows the details; {out / 'results.jsonl'} has every figure of every row")
 
 
 def _images(source: str, out: Path, quick: bool, seed: int, progress: training.Progress) -> str:

@@ -14,7 +14,7 @@ from squeezekit.study.sensitivity import read_sensitivity, recipe_from, sensitiv
 from squeezekit.study.sensitivity_page import render_sensitivity
 from squeezekit.study.squeeze import squeeze
 from squeezekit.study.store import Store
-from squeezekit.study.study_page import effects_svg, pareto_svg, render_study, write_report
+from squeezekit.study.study_page import effects_svg, pareto_svg, render_study, report_study, write_report
 from squeezekit.study.table import table
 from squeezekit.study.workshop import Workshop, describe_run, describe_start, open_workshop
 
@@ -47,6 +47,7 @@ __all__ = [
     "render",
     "render_sensitivity",
     "render_study",
+    "report_study",
     "run_study",
     "sensitivity",
     "squeeze",

@@ -38,12 +38,12 @@ class Grid:
         >>> grid = Grid()
         >>> len(grid.combinations()), len(grid.recipes())
         (64, 7)
-        >>> grid.recipes()[:3]
-        ('prune(0.8)', 'prune(0.8) | quantize(bits=8)', 'prune(0.8) | share(bits=5)')
+        >>> grid.recipes()[-2:]
+        ('share(bits=5)', 'share(bits=5) | quantize(bits=8)')
     """
 
     fire: tuple[str, ...] = _FIRES
-    prune: tuple[str, ...] = ("", "prune(0.8)")
+    prune: tuple[str, ...] = ("", "prune(0.8, scope='lamp')")
     share: tuple[str, ...] = ("", "share(bits=5)")
     quantize: tuple[str, ...] = ("", "quantize(bits=8)")
     coder: tuple[str, ...] = _CODERS

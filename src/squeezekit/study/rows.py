@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from squeezekit import codec, compress, files, models, runtime
+from squeezekit.data import Split
 from squeezekit.errors import DataError, FormatError
 from squeezekit.quiet import quiet_native
 from squeezekit.study.agenda import RowSpec, Site, Stage
@@ -127,20 +128,12 @@ def _bytes(data: bytes) -> dict[str, int]:
 
 
 def _answers(site: Site, path: Path, progress: Progress) -> dict[str, Any]:
-    """What the file says of every test image, and how fast."""
-    names, test = site.dataset.class_names, site.dataset.test
+    """What the file says of every test image, how often it is right on validation images, and how fast it is."""
+    names = site.dataset.class_names
     with quiet_native():
         model = runtime.load(path)
-    result = runtime.evaluate_files(
-        model,
-        test.paths,
-        [names[label] for label in test.labels],
-        progress=lambda done, total: progress.update(f"test {path.name}", done, total),
-    )
-    if result.skipped:
-        raise DataError(
-            f"{result.skipped[0]}: it could be read when the study began; run it on the images as they are"
-        )
+    result = _evaluation(site, model, site.dataset.test, f"test {path.name}", progress)
+    validation = _evaluation(site, model, site.dataset.validation, f"validate {path.name}", progress)
     top5 = result.top5 if len(names) >= _CLASSES_FOR_TOP5 else None
     numbers = {name: number for number, name in enumerate(names)}
     return {
@@ -148,9 +141,26 @@ def _answers(site: Site, path: Path, progress: Progress) -> dict[str, Any]:
         "top5": top5,
         "top1_interval": _interval(result.top1, result.images),
         "top5_interval": None if top5 is None else _interval(top5, result.images),
+        "validation_top1": validation.top1,
         "predicted": [numbers[outcome.predicted] for outcome in result.predictions],
         "latency_ms": runtime.latency_ms(model),
     }
+
+
+def _evaluation(
+    site: Site, model: runtime.Model, split: Split, what: str, progress: Progress
+) -> runtime.Evaluation:
+    result = runtime.evaluate_files(
+        model,
+        split.paths,
+        [site.dataset.class_names[label] for label in split.labels],
+        progress=lambda done, total: progress.update(what, done, total),
+    )
+    if result.skipped:
+        raise DataError(
+            f"{result.skipped[0]}: it could be read when the study began; run it on the images as they are"
+        )
+    return result
 
 
 def _interval(share: float, images: int) -> list[float]:
@@ -161,7 +171,7 @@ def _answers_of_a_sibling(
     site: Site, stage: Stage, done: Mapping[str, Mapping[str, Any]], tflite: bytes
 ) -> dict[str, Any] | None:
     """The answers of a row of the same stage from before a kill, if its file holds the same network."""
-    keys = ("top1", "top5", "top1_interval", "top5_interval", "predicted", "latency_ms")
+    keys = ("top1", "top5", "top1_interval", "top5_interval", "validation_top1", "predicted", "latency_ms")
     for row in done.values():
         path = site.out / row["file"]
         sibling = row["stage"] == stage.key and row["factors"] and path.exists()

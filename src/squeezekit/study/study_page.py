@@ -21,12 +21,12 @@ from squeezekit.study.charts import sequence
 from squeezekit.study.effects import Estimate
 from squeezekit.study.findings import Findings, View, bought, points, ratio, signed, study_findings
 from squeezekit.study.pages import source, template, unbroken
-from squeezekit.study.pictures import MAX_PICTURES
-from squeezekit.study.results import Results, write_csv, write_json
+from squeezekit.study.pictures import MAX_PICTURES, pictures_of
+from squeezekit.study.results import Results, read_results, write_csv, write_json
 from squeezekit.study.study_charts import Grid, linear_ticks, ratio_ticks
 from squeezekit.study.table import clip, figure, milliseconds, percent, size, times
 
-__all__ = ["effects_svg", "pareto_svg", "render_study", "write_report"]
+__all__ = ["effects_svg", "pareto_svg", "render_study", "report_study", "write_report"]
 
 _MAX_LOSERS = 3
 _MAX_LONG = 900
@@ -105,6 +105,35 @@ def pareto_svg(found: Findings) -> str:
 def effects_svg(found: Findings) -> str:
     """The effect bars as an SVG file of its own, 720 wide."""
     return template("study_effects.svg").render(charts=_effects(found), width=680)
+
+
+def report_study(
+    out: str | os.PathLike[str], *, pictures: bool = True, folder: str | os.PathLike[str] | None = None
+) -> tuple[Results, Findings, list[Path]]:
+    """Read a study's store, find what is in it, and write the report (`write_report`).
+
+    Args:
+        out: the study's folder.
+        pictures: whether images whose label flips are shown, where the study's images can be found.
+        folder: where the images lie now; by default where the study had them.
+
+    Returns:
+        The rows, with a note on what is missing, the findings, and the files that were written.
+
+    Raises:
+        DataError: there is no study in the folder.
+        FormatError: its store is damaged.
+        OSError: a file cannot be written.
+    """
+    results = read_results(out)
+    found = study_findings(results)
+    shown: dict[int, str] = {}
+    if pictures:
+        data = results.common["data"]
+        shown = pictures_of(found.flipped, data, folder or str(data.get("source") or ""))
+        if found.flipped and not shown:
+            results.notes.append("No pictures: the study's images are not where it had them; see --data.")
+    return results, found, write_report(out, results, found, shown)
 
 
 def write_report(
