@@ -1,10 +1,11 @@
 """What a recipe cannot pay back on a model, said before any training: the figure and the remedy.
 
 Techniques never depend on each other; whether two of them together are worth their accuracy depends on the file
-that ships. So every figure here is measured: kernels are transformed as `apply` would, and packed with the coder of
-the file.
+that ships. So every figure here is measured: kernels are transformed as `apply` would, and packed with the coder that
+`codec.pack` takes unless told. What a technique that changes layers leaves is measured too: it is done first.
 """
 
+import bisect
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
@@ -12,9 +13,9 @@ from typing import TypeVar
 import keras
 import numpy as np
 
-from squeezekit.codec.coders import coders_named
+from squeezekit.codec.coders import DEFAULT_CODER, coders_named
 from squeezekit.codec.tensors import encode
-from squeezekit.compress.apply import kernel_layers
+from squeezekit.compress.apply import applies, apply, kernel_layers, strip
 from squeezekit.compress.base import END, Kernel, Recipe, Technique, Transform, to_numpy
 from squeezekit.compress.hooks import HOOKED, KernelHook
 from squeezekit.compress.prune import Prune
@@ -40,7 +41,7 @@ _NAMED = 3
 def advice(model: keras.Model, recipe: Recipe | str, *, int8: bool | None = None) -> list[str]:
     """Say where a recipe cannot pay on `model`: one sentence each, with the figure and the remedy; [] is good.
 
-    Weights are taken as they are now, so ask before training. It takes about a second.
+    Weights are taken as they are now, so ask before training. It takes some seconds.
 
     Args:
         model: functional or sequential, with the weights that the recipe starts from; not changed. Give it with
@@ -52,7 +53,7 @@ def advice(model: keras.Model, recipe: Recipe | str, *, int8: bool | None = None
         One sentence for each combination that cannot pay; nothing about what is merely unusual.
 
     Raises:
-        ValueError: `recipe` is no recipe line.
+        ValueError: `recipe` is no recipe line, or `prune_channels` or `separable` in it finds nothing to do.
 
     Example:
         >>> model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(100, name="fc")])
@@ -63,11 +64,13 @@ def advice(model: keras.Model, recipe: Recipe | str, *, int8: bool | None = None
          take quantize(bits=6) or more, or share(bits=3).
     """
     recipe = parse(recipe) if isinstance(recipe, str) else recipe
-    kernels = list(_kernels(model))
+    left = _reshaped(model, recipe)
+    kernels = list(_kernels(left))
     if int8 is None:
         int8 = any(isinstance(technique, Quantize) for technique in recipe)
     return [
         *_batch_norm(model, recipe),
+        *(_without_layers(left, recipe) if left is not model else ()),
         *_broken_codebooks(kernels, recipe),
         *_coarse_grids(kernels, recipe),
         *_idle_sparsity(kernels, recipe, int8),
@@ -99,6 +102,14 @@ class _Layer:
         channels = self.weight.shape[axis]
         kept = max(1, min(channels, _WEIGHTS * channels // max(1, self.weight.size)))
         return _Layer(self.kernel, np.take(self.weight, np.arange(kept), axis=axis))
+
+
+def _reshaped(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """The model as the recipe's techniques that swap layers or take channels leave it; itself without such."""
+    for technique in recipe:
+        if technique.settled() is None:
+            model = strip(apply(model, technique))
+    return model
 
 
 def _kernels(model: keras.Model) -> Iterator[_Layer]:
@@ -139,7 +150,10 @@ def _packed_bytes(layer: _Layer, recipe: Recipe, int8: bool) -> int:
         weight = (weight + np.float32(0)).astype("<f4")
     return len(
         encode(
-            weight.tobytes(), item_bytes=weight.itemsize, coders=coders_named("huffman"), shape=weight.shape
+            weight.tobytes(),
+            item_bytes=weight.itemsize,
+            coders=coders_named(DEFAULT_CODER),
+            shape=weight.shape,
         )
     )
 
@@ -152,6 +166,18 @@ def _batch_norm(model: keras.Model, recipe: Recipe) -> Iterator[str]:
             f"{' and '.join(breaking)} would be undone when {_layers(norms)} of BatchNorm "
             f"{'is' if len(norms) == 1 else 'are'} folded for export: apply to models.fold_batch_norm(model) instead."
         )
+
+
+def _without_layers(left: keras.Model, recipe: Recipe) -> Iterator[str]:
+    changing = " and ".join(str(technique) for technique in recipe if technique.settled() is None)
+    for technique in recipe:
+        settled = technique.settled()
+        if settled is not None and not applies(left, settled):
+            largest = max((layer.weight.size for layer in _kernels(left)), default=0)
+            yield (
+                f"{technique} finds no layer in the network that {changing} leaves, whose largest kernel has "
+                f"{largest:,} weights: leave it out, or look at its settings (prune passes over fewer than smallest=)."
+            )
 
 
 def _broken_codebooks(layers: Sequence[_Layer], recipe: Recipe) -> Iterator[str]:
@@ -210,14 +236,19 @@ def _idle_sparsity(layers: Sequence[_Layer], recipe: Recipe, int8: bool) -> Iter
     if with_zeros <= (1 - _PAYS) * without:
         return
     highest = max(technique.sparsity for technique in prunes)
-    remedy = "leave it out"
-    for sparsity in np.arange(0.1, 0.96, 0.05).round(2).tolist():
+
+    def due(sparsity: float) -> float:
         stronger = dataclasses.replace(prunes[-1], sparsity=sparsity, layers=())
         # In its place: which of two techniques was first decides what the other is fitted to.
-        instead = Recipe(*(stronger if technique is prunes[-1] else technique for technique in recipe))
-        if sparsity > highest and (due := packed(instead)) <= (1 - _PAYS) * without:
-            remedy = f"from a sparsity of {sparsity:g} on it pays ({_about(due)} bytes); else leave it out"
-            break
+        return packed(Recipe(*(stronger if technique is prunes[-1] else technique for technique in recipe)))
+
+    remedy = "leave it out"
+    higher = [sparsity for sparsity in np.arange(0.1, 0.96, 0.05).round(2).tolist() if sparsity > highest]
+    # More zeros take fewer bytes.
+    first = bisect.bisect_left(higher, True, key=lambda sparsity: due(sparsity) <= (1 - _PAYS) * without)
+    if first < len(higher):
+        enough = higher[first]
+        remedy = f"from a sparsity of {enough:g} on it pays ({_about(due(enough))} bytes); else leave it out"
     beside = f" beside {others}" if len(others) else ""
     yield (
         f"{' and '.join(map(str, prunes))} saves next to nothing{beside}: {_about(with_zeros)} bytes of packed kernels "

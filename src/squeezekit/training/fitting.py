@@ -142,6 +142,7 @@ def fit(
             saver = _SaveEveryEpoch(model, path, {**who, "arithmetic": arithmetic}, curves)
             shown = EpochProgress(progress, name, steps, settings.epochs, start)
             logs = keras.callbacks.TensorBoard(str(folder / "logs" / name), write_graph=False)
+            fresh = [_SeedEveryEpoch(settings.seed)] if keras.backend.backend() == "torch" else []
             trainee.fit(
                 batches(
                     dataset.train,
@@ -157,7 +158,7 @@ def fit(
                 initial_epoch=start,
                 epochs=settings.epochs,
                 validation_data=_in_order(dataset.validation, preprocess),
-                callbacks=[*ramps, logs, saver, shown],
+                callbacks=[*fresh, *ramps, logs, saver, shown],
                 shuffle=False,
                 verbose=0,
             )
@@ -217,6 +218,29 @@ def _resume(
         )
     checkpoint.restore(model, optimizer)
     return checkpoint.epoch, checkpoint.curves
+
+
+class _SeedEveryEpoch(keras.callbacks.Callback):
+    """Lets an epoch's randomness follow from the seed and its number, so that a resume has the same.
+
+    For PyTorch, where Keras's Dropout without a seed leaves its generator's variable alone and draws from the
+    process's own generator, which no checkpoint of variables holds.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Remember which epoch it is."""
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Seed every generator of the process, when the first batch is there: a loader draws as it begins."""
+        if batch == 0:
+            seed = np.random.SeedSequence([self._seed, self._epoch]).generate_state(1)[0]
+            keras.utils.set_random_seed(int(seed))
 
 
 class _SaveEveryEpoch(keras.callbacks.Callback):
