@@ -424,6 +424,23 @@ def test_places_in_the_plot(found):
     assert plot.front == sorted(plot.front)
 
 
+def test_of_many_classes_those_that_lose_most_are_shown(results):
+    """Six classes of each label: 36, of which 24 are shown."""
+
+    def spread(labels):
+        return [label + 6 * (image // 6 % 6) for image, label in enumerate(labels)]
+
+    rows = [{**row, "predicted": spread(row["predicted"])} for row in results.rows if row["seed"] == 0]
+    names = [f"{label} {place}" for place in range(6) for label in study_store.LABELS]
+    shared = {"data": {"labels": names, "truth": spread(study_store.TRUTH)}}
+    many = study_findings(Results(rows, shared, []))
+    chart = study_charts.changes_chart(many)
+    assert (len(chart.classes), chart.more) == (24, 12)
+    shown = [each.marks[0][4].change for each in chart.classes]
+    assert shown == sorted(shown)
+    assert "The 12 other classes lose less" in Reader(render_study(Results(rows, shared, []), many)).said()
+
+
 # --- In a browser, where there is one.
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -35,6 +35,8 @@ __all__ = [
 HEIGHT = 320
 # As many as there are shapes that the page can tell apart.
 _MAX_SHOWN = 3
+# Of a thousand classes, those that lose most.
+MAX_CLASSES = 24
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,10 +95,11 @@ class Change:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Changes:
-    """The rows shown, the change of each class in them, where zero lies, ticks as text and x."""
+    """The rows shown, the classes that lose most, how many are not shown, where zero lies, ticks as text and x."""
 
     views: list[View]
     classes: list[Change]
+    more: int
     zero: float
     ticks: list[tuple[str, float]]
 
@@ -304,13 +307,14 @@ def changes_chart(found: Findings) -> Changes | None:
         return 100 * (value - low) / (high - low)
 
     classes = []
-    for worst in views[0].changes:
+    for worst in views[0].changes[:MAX_CLASSES]:
         marks = []
         for series, view in enumerate(views):
             change = next(other for other in view.changes if other.label == worst.label)
             marks.append((series, across(change.change), across(change.low), across(change.high), change))
         classes.append(Change(found.labels[worst.label], worst.images, marks))
-    return Changes(views, classes, across(0.0), [(text, across(value)) for text, value in ticks])
+    more = len(views[0].changes) - len(classes)
+    return Changes(views, classes, more, across(0.0), [(text, across(value)) for text, value in ticks])
 
 
 def crossings(effects: Sequence[Effect], tell: Callable[[float], str], *, gain: int = 1) -> Grid | None:

@@ -268,7 +268,7 @@ def _class_table(found: Findings) -> list[tuple[str, float, int, float]]:
         (found.labels[label], sum(those) / len(those), losses[label], min(those))
         for label, those in changes.items()
     ]
-    return sorted(listed, key=lambda line: (-line[2], line[1]))
+    return sorted(listed, key=lambda line: (-line[2], line[1]))[: study_charts.MAX_CLASSES]
 
 
 def _flips(
