@@ -24,10 +24,12 @@ BEGIN, END = "<!-- techniques:begin -->", "<!-- techniques:end -->"
 
 RECIPES = (
     "prune(0.8)",
+    "prune(0.8, scope='global')",
+    "prune(0.8, scope='lamp')",
     "share(bits=5)",
     "quantize(8)",
     "quantize(8, activations=8)",
-    "prune(0.8) | share(bits=5) | quantize(8)",
+    "prune(0.8, scope='lamp') | share(bits=5) | quantize(8)",
 )
 
 
