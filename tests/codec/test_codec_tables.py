@@ -24,8 +24,8 @@ def test_without_tables_the_weights_take_their_entropy(coder):
     found = described(values, coder)
     weights = found.sections["tensors"] - found.tables
     bound = entropy_bytes(values)
-    # Huffman's whole bits; the states of rANS's lanes.
-    assert bound - 1 <= weights <= 1.02 * bound + 300
+    # Over it Huffman's whole bits; under it what rANS's first states hold, two bytes a lane, which count as headings.
+    assert 0.99 * bound <= weights <= 1.02 * bound + 300
     assert 10 < found.tables < 400
 
 
