@@ -142,3 +142,17 @@ def test_stages_of_another_network_are_refused(base, stripes, small, tmp_path):
     other = keras.models.clone_model(base)
     with pytest.raises(ValueError, match="other start"):
         run(other, stripes, small, tmp_path)
+
+
+def test_not_one_folder_a_technique_is_refused_before_any_work(base, stripes, small, tmp_path):
+    with pytest.raises(ValueError, match="2 for 3"):
+        training.compress_in_stages(
+            base,
+            compress.parse(RECIPE),
+            stripes,
+            small,
+            training.Settings(epochs=1, batch_size=16),
+            folder=tmp_path,
+            folders=[tmp_path / "a", tmp_path / "b"],
+        )
+    assert not list(tmp_path.iterdir())
