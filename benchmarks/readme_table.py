@@ -56,10 +56,11 @@ def block(run: Mapping[str, Any]) -> str:
         )
         lines.append("| " + " | ".join(cells) + " |")
     data = run["data"]
+    taught = ", taught by the float network" if run.get("distil") else ""
     lines += [
         "",
         f"Recipe `{run['recipe']}`, seed {run['seed']}, {run['settings']['epochs']} epochs for each float network and "
-        f"{run['compress_settings']['epochs']} for each technique; {data['train']:,} images trained on, "
+        f"{run['compress_settings']['epochs']} for each technique{taught}; {data['train']:,} images trained on, "
         f"{data['validation']:,} for validation, {data['test']:,} tested. Latency: LiteRT, one thread, "
         f"{run['machine']}.",
         "",
