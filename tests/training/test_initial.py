@@ -177,7 +177,7 @@ def test_train_and_squeeze_start_from_a_file(stripes_folder, published, tmp_path
     monkeypatch.setattr(
         study.Workshop,
         "compress",
-        lambda _, model, *__: training.Compressed(models.fold_batch_norm(model), {}, model, ()),
+        lambda _, model, *__, **___: training.Compressed(models.fold_batch_norm(model), {}, model, ()),
     )
     words = ["squeeze", str(stripes_folder), "-o", str(out), "--epochs", "1", "--no-baseline", *options]
     assert main(words) == 0

@@ -58,8 +58,8 @@ def lamp_scores(weight: np.ndarray) -> np.ndarray:
         float32 scores of the same shape, in [0, 1]; zeros have 0.
 
     Example:
-        >>> lamp_scores(np.array([-1.0, 0.0, 2.0, 2.0])).round(3).tolist()
-        [0.111, 0.0, 0.5, 1.0]
+        >>> lamp_scores(np.array([-1.0, 0.0, 2.0, 2.0])).round(3)
+        array([0.111, 0.   , 0.5  , 1.   ], dtype=float32)
 
     Paper: Lee et al., "Layer-adaptive sparsity for the magnitude-based pruning", 2021, equation 5.
     """
