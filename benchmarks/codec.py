@@ -13,7 +13,7 @@ torch==2.13.0`; this one's by default) whichever are installed: zstd -22, brotli
 OpenZL (its general graph, on bytes and on 32-bit numbers) and nncodec in its exact integer mode, given what it
 takes: each tensor's ranks among its values as integers, and the values by xz.
 
-Seconds are of one process on whatever else the machine was doing, so what to compare is the ratio to zlib's
+Seconds are of the processor, on a machine that did other things too, so what to compare is the ratio to zlib's
 decoding of the same file, measured in turns with it; "peak" is the most that decoding allocates, as a multiple
 of the decoded size. The table that this printed is in docs/codec.md.
 """
@@ -207,9 +207,9 @@ def measure(name: str, data: bytes, coders: list[str], repeats: int, sizes: dict
     row: dict[str, Any] = {"file": name, "bytes": len(data), "peers": sizes, "coders": {}}
     deflated = zlib.compress(data, 9)
     for coder in coders:
-        start = time.perf_counter()
+        start = time.process_time()
         packed = codec.pack(data, coder=coder)
-        encode_s = time.perf_counter() - start
+        encode_s = time.process_time() - start
         ours, zlibs = [], []
         for _ in range(repeats):
             start = time.process_time()

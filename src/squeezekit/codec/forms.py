@@ -314,6 +314,9 @@ def _parse_palette(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
     job = parse_stream(reader, count, size, last=True)
 
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
-        _from_keys(keys, out.dtype).take(streams[0], out=out)
+        values = _from_keys(keys, out.dtype)
+        for first in range(0, count, _CHUNK):  # NumPy makes 64-bit indices of them
+            # Symbols lie below the alphabet already; clipping only spares NumPy a copy.
+            values.take(streams[0][first : first + _CHUNK], out=out[first : first + _CHUNK], mode="clip")
 
     return Plan(_coder_label("palette", (job,)), (job,), fill)

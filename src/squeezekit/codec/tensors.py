@@ -8,6 +8,7 @@ Song Han, Huizi Mao, William J. Dally, "Deep Compression", ICLR 2016, section 4,
 weights; masks need no filler zeros and come closer to the entropy of the pattern.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
@@ -36,6 +37,9 @@ SPARSE = 4
 _LEAST_SHARE = 0.2
 # Values that repeat less are no codebook: their entropy would hide that each has to be written out.
 _LEAST_REPEATS = 4
+# Masks make several times fewer symbols of a tensor: where that saves a second, they may take a percent more.
+_LARGE = 1 << 20
+_SPARSE_WORTH = 0.99
 # Elements filled in at once.
 _CHUNK = 1 << 18
 
@@ -98,7 +102,10 @@ def _sparse(
     for group, stride in groupings:
         head = bytes([SPARSE]) + common.tobytes() + bytes([group])
         head += bits.varint(stride) + bits.varint(rest_count)
-        yield _sparse_grouped(head, masks.pack(flags, group, stride), 1 << group, inner, coders)
+        candidate = _sparse_grouped(head, masks.pack(flags, group, stride), 1 << group, inner, coders)
+        if len(elements) >= _LARGE:
+            candidate = dataclasses.replace(candidate, size_bytes=int(candidate.size_bytes * _SPARSE_WORTH))
+        yield candidate
 
 
 def _sparse_grouped(
