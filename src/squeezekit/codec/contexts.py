@@ -6,7 +6,7 @@ towards smaller or larger values. Where many elements are alike, masks of which 
 table, then the others.
 
 When not to use it: a few thousand symbols do not pay for the model, and rows and columns of a matrix say too
-little about its elements (0.6 % where we looked, for three times the time).
+little about its elements (0.6 % where we looked).
 
 The idea of a mixed model over causal neighbours is that of lossless image coders: Xiaolin Wu and Nasir Memon,
 "Context-based, adaptive, lossless image coding", IEEE Transactions on Communications 45 (1997).
