@@ -16,8 +16,8 @@ __all__ = ["command"]
 _TRAIN_IMAGES = 160
 _TEST_IMAGES = 50
 _SIDE = 64
-_EPOCHS = 12
-_COMPRESS_EPOCHS = 5
+_EPOCHS = 10
+_COMPRESS_EPOCHS = 4
 
 
 @click.command()
