@@ -46,43 +46,18 @@ from squeezekit.codec.flatbuffer import tensor_spans
 PEER_SECONDS = 1200
 # Tensors of fewer elements are no weights.
 LEAST_WEIGHTS = 1024
-# Outputs of the squeeze and of each expand layer of fire2 to fire9.
-FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 ALEXNET = (
     (96, 11, 11, 3), (256, 5, 5, 48), (384, 3, 3, 256), (384, 3, 3, 192), (256, 3, 3, 192),
     (4096, 9216), (4096, 4096), (1000, 4096),
 )  # fmt: skip
 
 
-def net_layers(data: bytes) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, weights (out, height, width, in) and biases of each layer of a Deep Compression `.net`."""
-    shapes, inputs = [("conv1", 96, 3, 7)], 96
-    for number, (squeeze, expand) in enumerate(FIRES, 2):
-        shapes += [(f"fire{number}/squeeze1x1", squeeze, inputs, 1)]
-        shapes += [(f"fire{number}/expand{size}x{size}", expand, squeeze, size) for size in (1, 3)]
-        inputs = 2 * expand
-    shapes.append(("conv10", 1000, inputs, 1))
-    counts, at = np.frombuffer(data, "<u4", len(shapes)), 4 * len(shapes)
-
-    def take(dtype: str, count: int) -> np.ndarray:
-        nonlocal at
-        part = np.frombuffer(data, dtype, count, at)
-        at += part.nbytes
-        return part
-
-    for (name, outputs, depth, size), count in zip(shapes, counts.tolist(), strict=True):
-        codebook, biases, indices = take("<f4", 256), take("<f4", outputs), take("u1", count)
-        packed = take("u1", (count + 1) // 2)
-        gaps = np.stack((packed & 15, packed >> 4), axis=1).reshape(-1)[:count].astype(np.int64)
-        dense = np.zeros(outputs * depth * size * size, np.uint8)
-        dense[np.cumsum(gaps + 1) - 1] = indices
-        weights = codebook[dense].reshape(outputs, depth, size, size).transpose(0, 2, 3, 1)
-        yield name, np.ascontiguousarray(weights) + np.float32(0), biases
-
-
-def net_tflite(data: bytes) -> bytes:
+def net_tflite(path: Path) -> bytes:
+    """The published weights and biases of a `.net`, as (out, height, width, in), in the order of the layers."""
+    published = importlib.import_module("squeezekit.models.deep_compression").published_weights(path)
     tensors = []
-    for name, weights, biases in net_layers(data):
+    for layer, (kernel, biases) in published.items():
+        name, weights = layer.replace("_", "/"), np.ascontiguousarray(kernel.transpose(3, 0, 1, 2))
         tensors.append(Tensor(name, "float32", weights.shape, weights.tobytes()))
         tensors.append(Tensor(f"{name}/bias", "float32", biases.shape, biases.tobytes()))
     return tflite(tensors)
@@ -264,7 +239,7 @@ def inputs(options: argparse.Namespace) -> Iterator[tuple[str, bytes, bool]]:
     for path in options.files:
         data = path.read_bytes()
         if path.suffix == ".net":
-            data = net_tflite(data)
+            data = net_tflite(path)
             yield path.name, data, True
             for count in filter(None, options.centroids.split(",")):
                 yield f"{path.name}, {count} centroids", shared(data, int(count)), True

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from squeezekit.study import effects
+from squeezekit.study import effects, grid
 
 LEVELS = {
     "fire": ["standard", "separable"],
@@ -201,4 +201,4 @@ def test_the_full_network_is_that_of_the_same_seed():
     rows = study(known, seeds=(0, 1))
     full = effects.full_of(rows[-1], rows)
     assert full["seed"] == 1
-    assert full["factors"] == effects.REFERENCES
+    assert full["factors"] == grid.REFERENCE

@@ -205,7 +205,7 @@ def _result_text(result: Mapping[str, Any]) -> str:
                 f"{row['bytes']['file']:,}",
                 f"{reference['bytes']['file'] / row['bytes']['file']:,.1f}" if reference else "",
                 f"{share(row['top1'])} ({100 * low:.1f} to {100 * high:.1f})",
-                share(_churn(row, other)) if other else "",
+                share(study.disagreement(row, other)) if other else "",
             ]
         )
     header = [*factors, "seed", "bytes", "times smaller", "top-1 (95 %)", "churn"]
@@ -222,11 +222,6 @@ def _result_text(result: Mapping[str, Any]) -> str:
 
 def _is_uncompressed(row: Mapping[str, Any]) -> bool:
     return not row["baseline"] and not row["recipe"] and row["factors"]["fire"] == "standard"
-
-
-def _churn(row: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    pairs = list(zip(row["predicted"], other["predicted"], strict=True))
-    return sum(one != two for one, two in pairs) / len(pairs)
 
 
 def _clock(seconds: float) -> str:

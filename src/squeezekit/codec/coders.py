@@ -1,4 +1,4 @@
-"""Where entropy coders plug in: each codes a stream of small symbols, knowing only their histogram.
+"""Where entropy coders plug in: each codes a stream of small symbols, most of them knowing only their histogram.
 
 A tensor form (`forms`, `tensors`) turns a tensor into streams; for each stream the smallest of the allowed
 coders is taken and named in its first byte. A new coder is one more class here and one more line in `CODERS`.
@@ -17,6 +17,7 @@ from squeezekit.errors import FormatError
 __all__ = [
     "CODERS",
     "Coder",
+    "HistogramCoder",
     "Huffman",
     "Job",
     "Plain",
@@ -50,16 +51,6 @@ class Coder(abc.ABC):
     name: str
     decode_with: str
     """Streams of coders that say the same here are decoded together, by any of those coders."""
-    needs_grid = False
-    """Whether it codes only streams whose symbols lie in a grid."""
-
-    @abc.abstractmethod
-    def size_bytes(self, histogram: np.ndarray) -> int:
-        """Bytes that symbols of this histogram will take, to within a few bytes."""
-
-    @abc.abstractmethod
-    def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
-        """Code at least one symbol; `histogram` int64 (alphabet,) counts them."""
 
     @abc.abstractmethod
     def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
@@ -74,11 +65,23 @@ class Coder(abc.ABC):
         """Bytes of a stream that are its symbols' codes: without its table and where its lanes begin."""
 
 
+class HistogramCoder(Coder):
+    """A coder that needs to know of its symbols only how often each occurs."""
+
+    @abc.abstractmethod
+    def size_bytes(self, histogram: np.ndarray) -> int:
+        """Bytes that symbols of this histogram will take, to within a few bytes."""
+
+    @abc.abstractmethod
+    def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
+        """Code at least one symbol; `histogram` int64 (alphabet,) counts them."""
+
+
 # Steps that a static stream is decoded by at a time.
 _STATIC_STEPS = 128
 
 
-class Plain(Coder):
+class Plain(HistogramCoder):
     """Every symbol in equally many bits: for mantissas and whatever else is as good as random."""
 
     tag = 0
@@ -129,7 +132,7 @@ class Plain(Coder):
         return symbols
 
 
-class Huffman(Coder):
+class Huffman(HistogramCoder):
     """Canonical Huffman codes in interleaved lanes, see `squeezekit.codec.huffman`."""
 
     tag = 1
@@ -197,7 +200,7 @@ class LockStep(Coder):
         return 2 * sum(int(lanes.counts.sum()) for lanes in self.parse(job).lanes)
 
 
-class Rans(LockStep):
+class Rans(LockStep, HistogramCoder):
     """Static rANS: fractions of bits, a table of a few dozen bytes; see `squeezekit.codec.rans`."""
 
     tag = 2
@@ -238,19 +241,13 @@ class Rans(LockStep):
 
 
 class Contexts(LockStep):
-    """rANS with a table chosen for each symbol by its surroundings; see `squeezekit.codec.contexts`."""
+    """rANS with a table chosen for each symbol by its surroundings; see `squeezekit.codec.contexts`.
+
+    `encode_on_grid` codes: a histogram alone does not tell what a stream takes.
+    """
 
     tag = 3
     name = "contexts"
-    needs_grid = True
-
-    def size_bytes(self, histogram: np.ndarray) -> int:
-        """See `Coder`; a histogram alone does not tell."""
-        raise NotImplementedError
-
-    def encode(self, symbols: np.ndarray, histogram: np.ndarray) -> bytes:
-        """See `Coder`; `encode_on_grid` is what to use."""
-        raise NotImplementedError
 
     def parse(self, job: Job) -> contexts.Symbols:
         """See `LockStep`."""
@@ -293,13 +290,13 @@ def coders_named(name: str) -> tuple[Coder, ...]:
 
 def stream_bytes(histogram: np.ndarray, coders: Sequence[Coder]) -> int:
     """Return the size of the smallest stream for symbols of this histogram, to within a few bytes."""
-    return 1 + min(coder.size_bytes(histogram) for coder in coders if not coder.needs_grid)
+    return 1 + min(coder.size_bytes(histogram) for coder in coders if isinstance(coder, HistogramCoder))
 
 
 def encode_stream(symbols: np.ndarray, histogram: np.ndarray, coders: Sequence[Coder]) -> bytes:
     """Code symbols with the coder that needs fewest bytes; the first byte names it."""
-    free = [coder for coder in coders if not coder.needs_grid]
-    coder = min(free, key=lambda coder: coder.size_bytes(histogram))
+    able = [coder for coder in coders if isinstance(coder, HistogramCoder)]
+    coder = min(able, key=lambda coder: coder.size_bytes(histogram))
     return bytes([coder.tag]) + coder.encode(symbols, histogram)
 
 
@@ -312,7 +309,7 @@ def encode_on_grid(
         The stream; None where no such coder is allowed or none suits.
     """
     grid = fitting.grid_of(tuple(shape), len(symbols))
-    if grid is None or not fitting.suits(histogram) or not any(coder.needs_grid for coder in coders):
+    if grid is None or not fitting.suits(histogram) or _CONTEXTS not in coders:
         return None
     stream = fitting.encode(symbols, histogram, grid)
     return None if stream is None else bytes([Contexts.tag]) + stream

@@ -91,7 +91,10 @@ class KernelHook(layers.Layer):
     @property
     def kernel(self) -> Any:
         """The effective kernel in the compute dtype: what the layer multiplies by."""
-        return ops.cast(self._through(len(self.transforms)), self.compute_dtype)
+        weight = ops.cast(self._kernel, "float32")
+        for transform in self.transforms:
+            weight = transform(weight)
+        return ops.cast(weight, self.compute_dtype)
 
     @kernel.setter
     def kernel(self, variable: Any) -> None:
@@ -118,17 +121,11 @@ class KernelHook(layers.Layer):
         return self._numbers_after(position)
 
     def _numbers_after(self, count: int) -> np.ndarray:
-        """As `_through`, without what Keras does around a layer's call: schedules ask again and again."""
+        """As `kernel` goes, without what Keras does around a layer's call: schedules ask again and again."""
         weight = ops.cast(self._kernel, "float32")
         for transform in self.transforms[:count]:
             weight = transform.call(weight)
         return to_numpy(weight)
-
-    def _through(self, count: int) -> Any:
-        weight = ops.cast(self._kernel, "float32")
-        for transform in self.transforms[:count]:
-            weight = transform(weight)
-        return weight
 
     def save_own_variables(self, store: Any) -> None:
         """Store the kernel under the transforms; the stock layers would store the property."""

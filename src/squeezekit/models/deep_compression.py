@@ -21,7 +21,7 @@ from squeezekit.models.blocks import PIXEL_SCALING
 from squeezekit.models.squeezenet import Head, squeezenet
 from squeezekit.preprocess import Preprocess
 
-__all__ = ["PREPROCESS", "load_net"]
+__all__ = ["PREPROCESS", "load_net", "published_weights"]
 
 PREPROCESS = Preprocess(227, 227, 256, 256)
 """What the published network expects: the whole picture squashed to 256x256, then its centre."""
@@ -76,18 +76,38 @@ def load_net(path: str | os.PathLike[str]) -> keras.Model:
 
     Paper: Han et al., "Deep Compression", 2016, sections 2 and 3.
     """
-    with open(path, "rb") as file:
-        data = file.read(_MAX_BYTES + 1)
     model = squeezenet(version="1.0", head=Head.PUBLISHED)
-    shapes = [tuple(model.get_layer(name).kernel.shape) for name in _LAYERS]
-    try:
-        weights = _parse(data, shapes)
-    except FormatError as error:
-        raise FormatError(f"{path}: not a Deep Compression SqueezeNet ({error})") from None
-    weights[0] = _for_our_pixels(*weights[0])
-    for name, values in zip(_LAYERS, weights, strict=True):
+    weights = _published(path, model)
+    weights["conv1"] = _for_our_pixels(*weights["conv1"])
+    for name, values in weights.items():
         model.get_layer(name).set_weights(values)
     return model
+
+
+def published_weights(path: str | os.PathLike[str]) -> dict[str, _Weights]:
+    """The file's weights as they are: of BGR pixels minus a mean.
+
+    Args:
+        path: as for `load_net`.
+
+    Returns:
+        Kernel (row, column, in, out) and bias (out,) by layer, in the network's order.
+
+    Raises:
+        FormatError: as for `load_net`.
+        OSError: the file cannot be opened.
+    """
+    return _published(path, squeezenet(version="1.0", head=Head.PUBLISHED))
+
+
+def _published(path: str | os.PathLike[str], model: keras.Model) -> dict[str, _Weights]:
+    with open(path, "rb") as file:
+        data = file.read(_MAX_BYTES + 1)
+    shapes = [tuple(model.get_layer(name).kernel.shape) for name in _LAYERS]
+    try:
+        return dict(zip(_LAYERS, _parse(data, shapes), strict=True))
+    except FormatError as error:
+        raise FormatError(f"{path}: not a Deep Compression SqueezeNet ({error})") from None
 
 
 def _for_our_pixels(kernel: np.ndarray, bias: np.ndarray) -> _Weights:

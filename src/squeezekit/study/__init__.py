@@ -8,7 +8,7 @@ from squeezekit.study.measure import measure_file, wilson_interval
 from squeezekit.study.pictures import pictures_of
 from squeezekit.study.plan import DEFAULT_RECIPE, Plan, choose_preprocess
 from squeezekit.study.report import render
-from squeezekit.study.results import Results, read_results, write_csv, write_json
+from squeezekit.study.results import Results, disagreement, read_results, write_csv, write_json
 from squeezekit.study.run import dry_run, run_study
 from squeezekit.study.sensitivity import read_sensitivity, recipe_from, sensitivity, strongest
 from squeezekit.study.sensitivity_page import render_sensitivity
@@ -34,6 +34,7 @@ __all__ = [
     "choose_preprocess",
     "describe_run",
     "describe_start",
+    "disagreement",
     "dry_run",
     "effects_svg",
     "grid_of",

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from squeezekit.study.grid import REFERENCE
+
 __all__ = [
-    "REFERENCES",
     "ClassChange",
     "Effect",
     "Estimate",
@@ -34,9 +35,6 @@ Row = Mapping[str, Any]
 # A combination of levels, in the order of the factors.
 Cell = tuple[str, ...]
 Contrast = dict[Cell, float]
-
-# The level of each factor at which nothing is done.
-REFERENCES = {"fire": "standard", "prune": "", "share": "", "quantize": "", "coder": "none"}
 
 _DRAWS = 1000
 # Two-sided 95 % quantiles of Student's t with 1, 2, ... degrees of freedom; the normal one beyond.
@@ -219,7 +217,7 @@ def full_of(row: Row, rows: Sequence[Row]) -> Row | None:
         if (
             other["seed"] == row["seed"]
             and factors
-            and all(level == REFERENCES[factor] for factor, level in factors.items())
+            and all(level == REFERENCE[factor] for factor, level in factors.items())
         ):
             return other
     return None
@@ -270,10 +268,10 @@ class _Table:
         if measure not in ("bytes", "latency", "top1"):
             raise ValueError(f"Expected a measure of bytes, latency or top1. Received: {measure!r}.")
         rows = [row for row in rows if row["factors"]]
-        self.factors = [name for name in REFERENCES if any(name in row["factors"] for row in rows)]
+        self.factors = [name for name in REFERENCE if any(name in row["factors"] for row in rows)]
         by_seed: dict[int, dict[Cell, Row]] = {}
         for row in rows:
-            cell = tuple(row["factors"].get(name, REFERENCES[name]) for name in self.factors)
+            cell = tuple(row["factors"].get(name, REFERENCE[name]) for name in self.factors)
             by_seed.setdefault(row["seed"], {})[cell] = row
         most = max(map(len, by_seed.values()), default=0)
         # A seed that is not finished would weigh some combinations more than others.
@@ -293,7 +291,7 @@ class _Table:
             self.figures = np.log(np.asarray(figures, np.float64))
 
     def reference(self, place: int) -> str:
-        return REFERENCES[self.factors[place]]
+        return REFERENCE[self.factors[place]]
 
     def changes(self) -> list[tuple[int, str]]:
         """Each factor's place and each of its levels but the reference, in the order in which rows came."""

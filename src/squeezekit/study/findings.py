@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from squeezekit.study import effects
-from squeezekit.study.effects import REFERENCES, ClassChange, Effect, Estimate
+from squeezekit.study.effects import ClassChange, Effect, Estimate
+from squeezekit.study.grid import REFERENCE
 from squeezekit.study.results import Results, churn, times_smaller
 from squeezekit.study.table import count, percent, size, times
 
@@ -122,7 +123,7 @@ def row_name(row: Row) -> str:
     done = [
         level_name(factor, level)
         for factor, level in row["factors"].items()
-        if level != REFERENCES.get(factor, "")
+        if level != REFERENCE.get(factor, "")
     ]
     return ", ".join(done) or "uncompressed"
 

@@ -1,17 +1,18 @@
 """A file that ships, measured: bytes by the file system, accuracy and time by the device's runtime."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from squeezekit import compress, runtime
-from squeezekit.data import Dataset
+from squeezekit.data import Dataset, Split
 from squeezekit.quiet import quiet_native
 from squeezekit.training import Progress
 
-__all__ = ["measure_file", "wilson_interval"]
+__all__ = ["evaluate_split", "measure_file", "share_interval", "wilson_interval"]
 
 
 def wilson_interval(right: int, images: int, z: float = 1.96) -> tuple[float, float]:
@@ -39,6 +40,36 @@ def wilson_interval(right: int, images: int, z: float = 1.96) -> tuple[float, fl
     return (centre - spread) / scale, (centre + spread) / scale
 
 
+def share_interval(share: float, images: int) -> list[float]:
+    """`wilson_interval` of a share of images in [0, 1], as JSON has it.
+
+    Example:
+        >>> share_interval(0.9, 100) == list(wilson_interval(90, 100))
+        True
+    """
+    return list(wilson_interval(round(share * images), images))
+
+
+def evaluate_split(
+    model: runtime.Model, split: Split, class_names: Sequence[str], what: str, progress: Progress
+) -> runtime.Evaluation:
+    """What the runtime makes of every image of a split.
+
+    Args:
+        model: from its file.
+        split: the images.
+        class_names: of the dataset that the split is of.
+        what: is done, for the display.
+        progress: where to show how far it is.
+    """
+    return runtime.evaluate_files(
+        model,
+        split.paths,
+        [class_names[label] for label in split.labels],
+        progress=lambda done, total: progress.update(what, done, total),
+    )
+
+
 def measure_file(
     path: Path, dataset: Dataset, *, name: str, network: str, plain: keras.Model, progress: Progress
 ) -> dict[str, Any]:
@@ -57,13 +88,7 @@ def measure_file(
     """
     with quiet_native():
         model = runtime.load(path)
-    truth = [dataset.class_names[label] for label in dataset.test.labels]
-    result = runtime.evaluate_files(
-        model,
-        dataset.test.paths,
-        truth,
-        progress=lambda done, total: progress.update(f"test {path.name}", done, total),
-    )
+    result = evaluate_split(model, dataset.test, dataset.class_names, f"test {path.name}", progress)
     worst = min(result.per_class, key=lambda label: result.per_class[label])
     figures = compress.measure(plain)
     return {
@@ -76,7 +101,7 @@ def measure_file(
         "file_bytes": path.stat().st_size,
         "images": result.images,
         "top1": result.top1,
-        "top1_interval": list(wilson_interval(round(result.top1 * result.images), result.images)),
+        "top1_interval": share_interval(result.top1, result.images),
         "top5": result.top5,
         "per_class": dict(result.per_class),
         "worst_class": {"label": worst, "recall": result.per_class[worst]},

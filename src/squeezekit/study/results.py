@@ -12,9 +12,10 @@ from typing import Any
 
 from squeezekit import files
 from squeezekit.errors import FormatError
-from squeezekit.study.effects import REFERENCES, full_of
+from squeezekit.study.effects import full_of
+from squeezekit.study.grid import REFERENCE
 
-__all__ = ["Results", "read_results", "write_csv", "write_json"]
+__all__ = ["Results", "disagreement", "read_results", "write_csv", "write_json"]
 
 Row = Mapping[str, Any]
 
@@ -141,13 +142,18 @@ def churn(row: Row, rows: Sequence[Row]) -> float | None:
     full = None if row.get("baseline") else full_of(row, rows)
     if full is None or not row["predicted"]:
         return None
-    differ = sum(one != other for one, other in zip(row["predicted"], full["predicted"], strict=True))
+    return disagreement(row, full)
+
+
+def disagreement(row: Row, other: Row) -> float:
+    """The share of test images, of which there are some, that two rows call differently."""
+    differ = sum(one != two for one, two in zip(row["predicted"], other["predicted"], strict=True))
     return differ / len(row["predicted"])
 
 
 def _flat(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
     flat: dict[str, Any] = {"id": row["id"], "baseline": int(bool(row.get("baseline")))}
-    flat.update({factor: row["factors"].get(factor, "") for factor in REFERENCES})
+    flat.update({factor: row["factors"].get(factor, "") for factor in REFERENCE})
     flat.update({key: row.get(key) for key in ("recipe", "network", "seed", "file")})
     flat.update({f"bytes_{part}": row["bytes"].get(part) for part in ("file", "graph", "tables", "weights")})
     flat["times_smaller"] = times_smaller(row, rows)

@@ -12,7 +12,7 @@ from squeezekit.data import Split
 from squeezekit.errors import DataError, FormatError
 from squeezekit.quiet import quiet_native
 from squeezekit.study.agenda import RowSpec, Site, Stage
-from squeezekit.study.measure import wilson_interval
+from squeezekit.study.measure import evaluate_split, share_interval
 from squeezekit.study.stages import read_stage
 from squeezekit.study.workshop import Workshop, describe_machine
 from squeezekit.training import Progress
@@ -139,8 +139,8 @@ def _answers(site: Site, path: Path, progress: Progress) -> dict[str, Any]:
     return {
         "top1": result.top1,
         "top5": top5,
-        "top1_interval": _interval(result.top1, result.images),
-        "top5_interval": None if top5 is None else _interval(top5, result.images),
+        "top1_interval": share_interval(result.top1, result.images),
+        "top5_interval": None if top5 is None else share_interval(top5, result.images),
         "validation_top1": validation.top1,
         "predicted": [numbers[outcome.predicted] for outcome in result.predictions],
         "latency_ms": runtime.latency_ms(model),
@@ -150,21 +150,12 @@ def _answers(site: Site, path: Path, progress: Progress) -> dict[str, Any]:
 def _evaluation(
     site: Site, model: runtime.Model, split: Split, what: str, progress: Progress
 ) -> runtime.Evaluation:
-    result = runtime.evaluate_files(
-        model,
-        split.paths,
-        [site.dataset.class_names[label] for label in split.labels],
-        progress=lambda done, total: progress.update(what, done, total),
-    )
+    result = evaluate_split(model, split, site.dataset.class_names, what, progress)
     if result.skipped:
         raise DataError(
             f"{result.skipped[0]}: it could be read when the study began; run it on the images as they are"
         )
     return result
-
-
-def _interval(share: float, images: int) -> list[float]:
-    return list(wilson_interval(round(share * images), images))
 
 
 def _answers_of_a_sibling(

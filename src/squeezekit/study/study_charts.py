@@ -8,8 +8,9 @@ from typing import Any
 
 from squeezekit.study import charts
 from squeezekit.study.charts import Mark, Panel, interval, label_place, round_axis
-from squeezekit.study.effects import REFERENCES, ClassChange, Effect
+from squeezekit.study.effects import ClassChange, Effect
 from squeezekit.study.findings import Findings, View, level_name, row_name, signed
+from squeezekit.study.grid import FACTORS
 from squeezekit.study.table import percent, size
 
 __all__ = [
@@ -325,7 +326,7 @@ def crossings(effects: Sequence[Effect], tell: Callable[[float], str], *, gain: 
         tell: a figure as text.
         gain: 1 where more is better, -1 where less is.
     """
-    factors = list(REFERENCES)
+    factors = list(FACTORS)
     levels = sorted(
         dict.fromkeys(level for effect in effects for level in effect.factors),
         key=lambda level: factors.index(level[0]),
