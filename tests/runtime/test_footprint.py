@@ -32,10 +32,18 @@ def test_the_figures_are_medians(monkeypatch, model_file, picture):
         @property
         def stdout(self):
             milliseconds, peak = next(figures)
-            return json.dumps({"cold_start_ms": milliseconds, "peak_memory_bytes": peak})
+            parts = {"import_ms": 50.0, "decode_ms": milliseconds, "allocate_ms": 1.0, "first_ms": 2.0}
+            return json.dumps({**parts, "peak_memory_bytes": peak})
 
     monkeypatch.setattr(runtime.footprint.__globals__["subprocess"], "run", lambda *_, **__: Done())
-    assert runtime.footprint("any.sqz", picture) == runtime.Footprint(5.0, 200)
+    found = runtime.footprint("any.sqz", picture)
+    assert found == runtime.Footprint(50.0, 5.0, 1.0, 2.0, 200)
+    assert (found.cold_start_ms, found.total_ms) == (8.0, 58.0)
+
+
+def test_without_an_image_noise_is_labelled(model_file):
+    path = model_file(tiny_classifiers.tflite("colours"), "colours.tflite")
+    assert runtime.footprint(path, processes=1).first_ms > 0
 
 
 def test_a_file_that_does_not_run_is_one_line(model_file, picture):

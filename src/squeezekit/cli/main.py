@@ -34,6 +34,7 @@ _VERBS = {
     "info": ("Say what is in a .sqz or .tflite and where its bytes go.", False),
     "predict": ("Label images.", False),
     "evaluate": ("Count how often a model is right on a folder of images.", False),
+    "bench": ("Measure a model's speed, memory and energy.", False),
 }
 
 # What the [train] extra brings, as one imports it, and what to call it.

@@ -1,9 +1,10 @@
 """The device side: open a `.sqz` or `.tflite`, label images. NumPy, Pillow and LiteRT only."""
 
+from squeezekit.runtime.bench import bench
 from squeezekit.runtime.contents import Contents, parse_labels, read_contents
 from squeezekit.runtime.evaluation import Evaluation, Outcome, evaluate, evaluate_files
 from squeezekit.runtime.footprint import Footprint, footprint
-from squeezekit.runtime.latency import latency_ms
+from squeezekit.runtime.latency import latencies, latency_ms, ratio
 from squeezekit.runtime.model import Model, Prediction, load
 from squeezekit.runtime.network import Network
 
@@ -15,11 +16,14 @@ __all__ = [
     "Network",
     "Outcome",
     "Prediction",
+    "bench",
     "evaluate",
     "evaluate_files",
     "footprint",
+    "latencies",
     "latency_ms",
     "load",
     "parse_labels",
+    "ratio",
     "read_contents",
 ]

@@ -11,10 +11,10 @@ from PIL import Image
 from squeezekit.errors import FormatError
 from squeezekit.imaging import fit, open_rgb, to_rgb
 from squeezekit.preprocess import Preprocess
-from squeezekit.runtime.contents import read_contents
+from squeezekit.runtime.contents import Contents, read_contents
 from squeezekit.runtime.network import Network
 
-__all__ = ["Model", "Prediction", "load"]
+__all__ = ["Model", "Prediction", "assemble", "load"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,20 +146,34 @@ def load(path: str | os.PathLike[str], *, threads: int = 1) -> Model:
     source = Path(path)
     data = source.read_bytes()
     try:
-        contents = read_contents(data)
-        expected = contents.preprocess
-        network = Network(
-            contents.tflite, threads=threads, size=(expected.height, expected.width) if expected else None
-        )
-        if contents.labels and len(contents.labels) != network.classes:
-            raise FormatError(f"{len(contents.labels)} labels for {network.classes} classes")
+        return assemble(source, read_contents(data), threads=threads)
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def assemble(path: Path, contents: Contents, *, threads: int = 1) -> Model:
+    """Make a classifier of what a file holds.
+
+    Args:
+        path: the file that it comes from, for the record.
+        contents: of `read_contents`.
+        threads: how many CPU threads an inference may use.
+
+    Raises:
+        ValueError: not an image classifier.
+        FormatError: LiteRT cannot run it, or it does not fit its labels or image settings.
+    """
+    expected = contents.preprocess
+    network = Network(
+        contents.tflite, threads=threads, size=(expected.height, expected.width) if expected else None
+    )
+    if contents.labels and len(contents.labels) != network.classes:
+        raise FormatError(f"{len(contents.labels)} labels for {network.classes} classes")
     _, height, width, _ = network.input_shape
     return Model(
-        path=source,
+        path=path,
         labels=contents.labels or tuple(map(str, range(network.classes))),
         preprocess=expected or Preprocess(height, width),
         provenance=contents.provenance,
