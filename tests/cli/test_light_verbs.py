@@ -1,8 +1,11 @@
+import io
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import tiny_classifiers
 from squeezekit import codec, runtime
 from tiny_classifiers import tflite, with_labels
 
@@ -260,3 +263,45 @@ def test_an_unwritable_output_is_one_line(verb, model, packed, squeezekit, tmp_p
         assert (status, out) == (2, "")
         assert one_line(err)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_predict_a_folder(packed, photos, squeezekit):
+    _, out, _ = squeezekit("predict", packed, photos, "--json")
+    assert [answer["image"] for answer in json.loads(out)] == [
+        str(photos / label / "one.png") for label in ("blue", "red")
+    ]
+    (photos / "none").mkdir()
+    status, _, err = squeezekit("predict", packed, photos / "none")
+    assert status == 2
+    assert "no images" in err
+
+
+def test_predict_below_a_threshold_is_unsure(packed, photos, squeezekit):
+    image = photos / "red" / "one.png"
+    certain = runtime.load(packed).predict(image).probability
+    _, out, _ = squeezekit("predict", packed, image, "--threshold", certain - 0.01)
+    assert out.splitlines()[1].split()[1] == "red"
+    _, out, _ = squeezekit("predict", packed, image, "--threshold", min(1.0, certain + 0.001))
+    assert out.splitlines()[1].split()[1] == "unsure"
+    _, out, _ = squeezekit("predict", packed, image, "--threshold", min(1.0, certain + 0.001), "--json")
+    assert json.loads(out)[0]["label"] is None
+
+
+def test_predict_standard_input_line_by_line(packed, squeezekit, monkeypatch):
+    red, blue = (io.BytesIO() for _ in range(2))
+    Image.new("RGB", (300, 200), tiny_classifiers.COLOURS["red"]).save(red, "JPEG")
+    Image.new("RGB", (300, 200), tiny_classifiers.COLOURS["blue"]).save(blue, "JPEG")
+    stream = red.getvalue() + red.getvalue()[:-100] + blue.getvalue()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stream)))
+    status, out, err = squeezekit("predict", packed, "-", "--json")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answers[0]["label"], answers[-1]["label"]] == ["red", "blue"]
+    assert status == 2
+    assert err.startswith("squeezekit: frame 2: unreadable image")
+
+
+@pytest.mark.parametrize("words", [[], ["-", "x.jpg"], ["x.jpg", "--camera", "0"], ["--watch", ".", "-"]])
+def test_predict_wants_one_source(packed, squeezekit, words):
+    status, out, err = squeezekit("predict", packed, *words)
+    assert (status, out) == (2, "")
+    assert one_line(err)

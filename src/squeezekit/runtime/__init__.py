@@ -4,6 +4,7 @@ from squeezekit.runtime.bench import bench
 from squeezekit.runtime.contents import Contents, parse_labels, read_contents
 from squeezekit.runtime.evaluation import Evaluation, Outcome, evaluate, evaluate_files
 from squeezekit.runtime.footprint import Footprint, footprint
+from squeezekit.runtime.frames import Frame, camera_frames, folder_images, stream_frames, watched_files
 from squeezekit.runtime.latency import latencies, latency_ms, ratio
 from squeezekit.runtime.model import Model, Prediction, load
 from squeezekit.runtime.network import Network
@@ -12,13 +13,16 @@ __all__ = [
     "Contents",
     "Evaluation",
     "Footprint",
+    "Frame",
     "Model",
     "Network",
     "Outcome",
     "Prediction",
     "bench",
+    "camera_frames",
     "evaluate",
     "evaluate_files",
+    "folder_images",
     "footprint",
     "latencies",
     "latency_ms",
@@ -26,4 +30,6 @@ __all__ = [
     "parse_labels",
     "ratio",
     "read_contents",
+    "stream_frames",
+    "watched_files",
 ]
