@@ -35,6 +35,7 @@ _VERBS = {
     "predict": ("Label images.", False),
     "evaluate": ("Count how often a model is right on a folder of images.", False),
     "bench": ("Measure a model's speed, memory and energy.", False),
+    "bundle": ("Put a model and all it needs into a folder for a Raspberry Pi.", False),
 }
 
 # What the [train] extra brings, as one imports it, and what to call it.

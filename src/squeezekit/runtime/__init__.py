@@ -1,6 +1,7 @@
 """The device side: open a `.sqz` or `.tflite`, label images. NumPy, Pillow and LiteRT only."""
 
 from squeezekit.runtime.bench import bench
+from squeezekit.runtime.bundle import bundle
 from squeezekit.runtime.contents import Contents, parse_labels, read_contents
 from squeezekit.runtime.evaluation import Evaluation, Outcome, evaluate, evaluate_files
 from squeezekit.runtime.footprint import Footprint, footprint
@@ -19,6 +20,7 @@ __all__ = [
     "Outcome",
     "Prediction",
     "bench",
+    "bundle",
     "camera_frames",
     "evaluate",
     "evaluate_files",

@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ModuleNotFoundError as missing:
+    # 32-bit Raspberry Pi OS: LiteRT 2 has no wheels for it, its forerunner has, and the same interface.
+    try:
+        from tflite_runtime.interpreter import Interpreter
+    except ModuleNotFoundError:
+        raise missing from None
 
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import MAX_SIDE
