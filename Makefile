@@ -22,10 +22,10 @@ WANT := $(if $(filter file,$(origin PYTHON)),$(HAVE),$(shell $(PYTHON) -c '$(SUP
 USABLE := $(and $(HAVE),$(filter $(HAVE),$(WANT)),$(wildcard $(BIN)/pip))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean anew
+.PHONY: help install demo test test-pi lint format clean anew
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' Makefile
 	@echo 'Another Python: make test PYTHON=python3.12. Only some tests: make test ARGS="tests/codec -x".'
 
 install: $(STAMP)  ## create .venv and install squeezekit with all its tools
@@ -35,6 +35,9 @@ demo: $(STAMP)  ## the whole job on generated images: train, squeeze, pack, pred
 
 test: lint  ## what CI runs: ruff, mypy, pytest
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-pi: $(STAMP)  ## a bundle on Raspberry Pi OS, 64-bit and 32-bit, emulated (apt: mmdebstrap qemu-user-static)
+	@$(BIN)/python -m pytest -s tests/pi/check_pi.py
 
 lint: $(STAMP)  ## ruff (rules, then layout) and mypy
 	@$(BIN)/python -m ruff check --quiet .
