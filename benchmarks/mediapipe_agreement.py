@@ -2,9 +2,9 @@
 
     python benchmarks/mediapipe_agreement.py zoo/intel.sqz PHOTOS
 
-Run by a Python that has `mediapipe` and squeezekit's light dependencies. MediaPipe knows nothing of squeezekit: labels and
-input come from the standard metadata in the `.tflite`. That cannot say that a margin is to be cut off: MediaPipe squashes the
-whole picture to the input, where our runtime takes its centre, so that some answers differ.
+Run by a Python that has `mediapipe` and squeezekit's light dependencies. MediaPipe knows nothing of squeezekit: labels
+and input come from the standard metadata in the `.tflite`. That cannot say that a margin is to be cut off: MediaPipe
+squashes the whole picture to the input, where our runtime takes its centre, so that some answers differ.
 """
 
 import argparse
