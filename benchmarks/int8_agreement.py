@@ -43,17 +43,24 @@ def compare(hooked: keras.Model, dataset: Dataset, tflite: Path) -> dict[str, fl
         preprocess=preprocess,
         ranges=ranges,
     )
+    return {"trained_ranges": len(ranges)} | beside(hooked, dataset, tflite)
+
+
+def beside(trained: keras.Model, dataset: Dataset, tflite: Path) -> dict[str, float | int]:
+    """Run the network as it was trained and the file that was exported from it on the test images.
+
+    Both are given the very pixels that the runtime makes of a photo.
+    """
     network = runtime.load(tflite)
     expected, received = [], []
     for start in range(0, len(dataset.test), BATCH):
         pixels = np.stack([network.pixels(path) for path in dataset.test.paths[start : start + BATCH]])
-        expected.append(hooked.predict_on_batch(pixels.astype(np.float32)))
+        expected.append(keras.ops.convert_to_numpy(trained.predict_on_batch(pixels.astype(np.float32))))
         received.append(network.probabilities(pixels))
     fake, integer = np.concatenate(expected), np.concatenate(received)
     truth = dataset.test.labels
     return {
         "images": len(truth),
-        "trained_ranges": len(ranges),
         "agreement": float(np.mean(fake.argmax(axis=1) == integer.argmax(axis=1))),
         "keras_top1": float(np.mean(fake.argmax(axis=1) == truth)),
         "litert_top1": float(np.mean(integer.argmax(axis=1) == truth)),

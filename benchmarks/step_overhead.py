@@ -1,7 +1,8 @@
 """What the techniques cost a training step: prune, share and quantize together against the plain step.
 
 Plain and compressed steps alternate in blocks in one process, so that whatever slows the machine slows both; the
-ratio is taken block by block. With --tfmot PYTHON the same network in tf_keras under tfmot's PCQAT (prune, cluster and
+ratio is taken block by block, of the clock and of the processor's time: the second tells what is left of the first when
+others use the machine. With --tfmot PYTHON the same network in tf_keras under tfmot's PCQAT (prune, cluster and
 quantize together; an environment of its own: `pip install tensorflow-cpu==2.21.0 tf_keras
 tensorflow-model-optimization`) is measured in rounds that alternate with ours.
 
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 
 SIDE, CLASSES, BATCH = 100, 6, 32
+FIGURES = ("plain_ms", "compressed_ms", "ratio", "ratio_low", "ratio_high")
 RECIPE = "prune(0.8) | share(bits=5) | quantize(8)"
 
 Step = Callable[[], object]
@@ -63,10 +65,12 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows, indent=2))
         return
-    print(f"{'':8}{'plain ms':>10}{'compressed ms':>15}{'ratio (quartiles)':>26}")
+    print(f"{'':14}{'plain ms':>10}{'compressed ms':>15}{'ratio (quartiles)':>26}")
     for name, row in rows.items():
-        spread = f"{row['ratio']:.3f} ({row['ratio_low']:.3f} to {row['ratio_high']:.3f})"
-        print(f"{name:8}{row['plain_ms']:10.1f}{row['compressed_ms']:15.1f}{spread:>26}")
+        for prefix, kind in (("", "clock"), ("cpu_", "CPU")):
+            plain, compressed, middle, low, high = (row[prefix + key] for key in FIGURES)
+            spread = f"{middle:.3f} ({low:.3f} to {high:.3f})"
+            print(f"{name:8}{kind:6}{plain:10.1f}{compressed:15.1f}{spread:>26}")
 
 
 def alternate(steps: tuple[Step, Step], blocks: int, count: int) -> dict[str, float]:
@@ -74,23 +78,22 @@ def alternate(steps: tuple[Step, Step], blocks: int, count: int) -> dict[str, fl
     for step in steps:  # compile, and let the memory settle
         for _ in range(3):
             step()
-    times: list[list[float]] = [[], []]
+    clocks = {"": time.perf_counter, "cpu_": time.process_time}
+    times: dict[str, list[list[float]]] = {prefix: [[], []] for prefix in clocks}
     for _ in range(blocks):
-        for step, own in zip(steps, times, strict=True):
-            started = time.perf_counter()
+        for kind, step in enumerate(steps):
+            started = {prefix: clock() for prefix, clock in clocks.items()}
             for _ in range(count):
                 step()
-            own.append((time.perf_counter() - started) / count * 1000)
-    low, middle, high = statistics.quantiles(
-        [after / before for before, after in zip(*times, strict=True)], n=4
-    )
-    return {
-        "plain_ms": statistics.median(times[0]),
-        "compressed_ms": statistics.median(times[1]),
-        "ratio": middle,
-        "ratio_low": low,
-        "ratio_high": high,
-    }
+            for prefix, clock in clocks.items():
+                times[prefix][kind].append((clock() - started[prefix]) / count * 1000)
+    found = {}
+    for prefix, (plain, compressed) in times.items():
+        ratios = [after / before for before, after in zip(plain, compressed, strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        values = (statistics.median(plain), statistics.median(compressed), middle, low, high)
+        found |= {prefix + key: value for key, value in zip(FIGURES, values, strict=True)}
+    return found
 
 
 def images() -> tuple[np.ndarray, np.ndarray]:

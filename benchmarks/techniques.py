@@ -15,9 +15,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import keras
+from int8_agreement import beside  # beside this file
 
-from squeezekit import compress, data, files, models, runtime, study, training
+from squeezekit import compress, files, models, study, training
 from squeezekit.cli.output import table
 
 BEGIN, END = "<!-- techniques:begin -->", "<!-- techniques:end -->"
@@ -105,19 +105,8 @@ def one_recipe(
             done.model, folder / "net.tflite", recipe=str(recipe), int8=int8, ranges=done.ranges
         )
         row |= shop.measure(shop.pack(path, folder / "net.sqz"), name, plan.model, done.model)
-        row["agreement"] = agreement(shop, done.trained, path)
+        row["agreement"] = beside(done.trained, shop.dataset, path)["agreement"]
     return row
-
-
-def agreement(shop: study.Workshop, trained: Any, path: Path) -> float:
-    """Share of test images that the integer file gives the label that the network as trained gives them."""
-    shipped = runtime.load(path)
-    same = 0
-    for pixels, _ in data.batches(shop.dataset.test, shop.preprocess, batch_size=128):
-        expected = keras.ops.convert_to_numpy(trained.predict_on_batch(pixels)).argmax(axis=1)
-        values = keras.ops.convert_to_numpy(pixels).astype("uint8")
-        same += int((shipped.probabilities(values).argmax(axis=1) == expected).sum())
-    return same / len(shop.dataset.test)
 
 
 def cells(row: dict[str, Any], reference: dict[str, Any]) -> tuple[str, ...]:

@@ -123,6 +123,23 @@ def test_what_channels_leave_is_what_later_techniques_are_judged_by():
     assert compress.advice(net, recipe.replace("0.8", "0.8, smallest=64")) == []
 
 
+@pytest.mark.parametrize("order", ["prune_channels(0.5) | prune(0.8)", "prune(0.8) | prune_channels(0.5)"])
+def test_kernels_that_channels_leave_too_small_to_prune(order):
+    entry = keras.Input((16, 16, 3))
+    x = layers.Conv2D(12, 3, name="made")(entry)  # 324 weights, 162 with half of its filters
+    x = layers.Conv2D(24, 3, name="read")(x)
+    net = keras.Model(entry, layers.Dense(2, name="fc")(layers.GlobalAveragePooling2D()(x)))
+    lines = compress.advice(net, f"{order} | quantize(8)")
+    (line,) = [line for line in lines if "too small" in line]
+    left = compress.strip(compress.apply(net, "prune_channels(0.5)"))
+    total = sum(int(np.prod(layer.kernel.shape)) for layer in left.layers if hasattr(layer, "kernel"))
+    assert line.startswith("prune(0.8) has no zeros in 1 layer (made), which prune_channels(0.5) makes")
+    assert f"162 of {total} weights" in line
+    remedy = re.search(r"take (smallest=\d+)\.", line)[1]
+    mended = compress.advice(net, f"{order.replace('(0.8', f'(0.8, {remedy}')} | quantize(8)")
+    assert not any("too small" in line for line in mended)
+
+
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [

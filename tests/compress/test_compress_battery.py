@@ -89,13 +89,24 @@ def battery(model, names, folder, how):
     for name in names:
         model = compress.apply(model, TABLE[name][0])
     before = nets.outputs(model)
+    check_in_numpy(model)
     nets.fit(model, how=how)
     assert not np.array_equal(before, nets.outputs(model)), "nothing was trained"
     check(model, names, folder)
 
 
+def check_in_numpy(model):
+    """What schedules and promises see of a kernel is what steps multiply by."""
+    for _, layer in hooked_layers(model):
+        for transform in layer.transforms:
+            weight = layer.input_of(transform)
+            used = keras.ops.convert_to_numpy(transform(keras.ops.convert_to_tensor(weight)))
+            np.testing.assert_array_equal(transform.in_numpy(weight), used)
+
+
 def check(model, names, folder):
     assert compress.broken_promises(model) == []
+    check_in_numpy(model)
     trained = nets.outputs(model)
 
     model.save(folder / "model.keras")

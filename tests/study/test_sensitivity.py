@@ -183,10 +183,10 @@ def test_the_page_shows_every_layer(whole):
     assert "<script" not in page
 
 
-def test_the_verbs_hand_the_recipe_on(net, stripes_folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(MODULE, "GRID", GRID)
+def test_the_verbs_hand_the_recipe_on(net, stripes_folder, tmp_path, capsys):
     net.save(tmp_path / "net.keras")
     words = ["sensitivity", str(tmp_path / "net.keras"), str(stripes_folder), "--drop", "0.2"]
+    words += [f"--try={name}={','.join(map(str, values))}" for name, values in GRID.items()]
     assert main([*words, "-o", str(tmp_path / "figures.json"), "--images", "6"]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert "wide" in shown[2]
@@ -197,6 +197,29 @@ def test_the_verbs_hand_the_recipe_on(net, stripes_folder, tmp_path, capsys, mon
     recipe = study.recipe_from(study.read_sensitivity(tmp_path / "figures.json"), 0.2)
     assert str(recipe) == result["recipe"]
     assert compress.broken_promises(compress.apply(models.fold_batch_norm(net), recipe)) == []
+
+
+def test_a_run_that_may_last_so_long_stops_and_goes_on(net, stripes, tmp_path):
+    path, grid = tmp_path / "figures.json", {"prune": (0.5,)}
+    stopped = study.sensitivity(net, stripes, SEEN, path=path, grid=grid, minutes=1e-9)
+    assert not stopped["complete"]
+    assert stopped["results"] == []
+    with pytest.raises(ValueError, match="call it again"):
+        study.recipe_from(study.read_sensitivity(path))
+    whole = study.sensitivity(net, stripes, SEEN, path=path, grid=grid)
+    assert whole["complete"]
+    # What was not measured gives the recipe nothing, and is no mistake.
+    assert [step.name for step in study.recipe_from(whole, 1.0)] == ["prune", "quantize"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(["--try", "prune=half"], "prune=0.5,0.8"), (["--minutes", "1"], "Expected -o with --minutes")],
+)
+def test_the_verb_names_mistakes(net, stripes_folder, tmp_path, capsys, words, told):
+    net.save(tmp_path / "net.keras")
+    assert main(["sensitivity", str(tmp_path / "net.keras"), str(stripes_folder), *words]) == 2
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("wrong", [{"images": 0}, {"grid": {"melt": (1,)}}, {"grid": {"prune": (1.5,)}}])

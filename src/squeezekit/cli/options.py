@@ -12,7 +12,22 @@ import click
 from squeezekit import files, models, study, training
 from squeezekit.cli.output import plain, print_json
 
-__all__ = ["command_line", "finish_run", "init_options", "show_advice", "teacher_options", "training_options"]
+__all__ = [
+    "command_line",
+    "compress_epochs_option",
+    "finish_run",
+    "init_options",
+    "show_advice",
+    "teacher_options",
+    "training_options",
+]
+
+compress_epochs_option = click.option(
+    "--compress-epochs",
+    default=0,
+    type=click.IntRange(0),
+    help="Epochs of each technique; three tenths of --epochs.",
+)
 
 _OPTIONS = (
     click.option(

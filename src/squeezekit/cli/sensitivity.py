@@ -1,6 +1,7 @@
 """`squeezekit sensitivity`: what each layer of a network bears."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,19 @@ __all__ = ["command"]
     help="How many of the validation images.",
 )
 @click.option(
+    "--try",
+    "tried",
+    metavar="TECHNIQUE=VALUES",
+    multiple=True,
+    help='What is tried instead of everything, the gentlest first: "prune=0.5,0.8". May be given again.',
+)
+@click.option(
+    "--minutes",
+    default=math.inf,
+    type=click.FloatRange(0, min_open=True),
+    help="Stop after so long; called again with the same -o it goes on.  [default: to the end]",
+)
+@click.option(
     "--drop",
     default=0.01,
     show_default=True,
@@ -47,7 +61,15 @@ __all__ = ["command"]
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(
-    model_path: Path, source: str, output: Path | None, images: int, drop: float, seed: int, as_json: bool
+    model_path: Path,
+    source: str,
+    output: Path | None,
+    images: int,
+    tried: tuple[str, ...],
+    minutes: float,
+    drop: float,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Measure MODEL.keras on the validation images of DATA with one layer at a time pruned, shared or quantized.
 
@@ -57,6 +79,9 @@ def command(
     """
     if output is not None and output.suffix != ".json":
         raise ValueError(f"Expected a .json file. Received: {output}.")
+    if math.isfinite(minutes) and output is None:
+        raise ValueError("Expected -o with --minutes: what was measured would be lost.")
+    grid = _grid(tried)
     model = models.load(model_path)
     height, width = model.input_shape[1:3]
     if height != width:
@@ -71,9 +96,18 @@ def command(
             f"Received: {model_path} with {model.output_shape[-1]}."
         )
     preprocess = study.choose_preprocess(dataset, height)
-    result = study.sensitivity(model, dataset, preprocess, images=images, path=output, progress=progress)
-    recipe = str(study.recipe_from(result, drop))
-    if output is not None:
+    result = study.sensitivity(
+        model,
+        dataset,
+        preprocess,
+        images=images,
+        path=output,
+        grid=grid,
+        minutes=minutes,
+        progress=progress,
+    )
+    recipe = str(study.recipe_from(result, drop)) if result["complete"] else ""
+    if output is not None and result["complete"]:
         files.write_text(output.with_suffix(".html"), study.render_sensitivity(result, drop))
     if as_json:
         print_json({**result, "drop": drop, "recipe": recipe})
@@ -84,7 +118,21 @@ def command(
         f"Accuracy in % on {result['images']:,} validation images, one layer at a time; "
         f"{100 * result['accuracy']:.1f} as it is. At most {100 * drop:g} points a layer:\n"
     )
-    click.echo(recipe)
+    click.echo(recipe or "Not all layers yet: call it again to go on; then it ends with a recipe.")
+
+
+def _grid(tried: Sequence[str]) -> dict[str, list[int | float]] | None:
+    """What `--try` says, None if it was not given."""
+    grid: dict[str, list[int | float]] = {}
+    for item in tried:
+        name, _, values = item.partition("=")
+        try:
+            grid[name.strip()] = [
+                int(value) if value.strip().isdigit() else float(value) for value in values.split(",")
+            ]
+        except ValueError:
+            raise ValueError(f"Expected --try as in prune=0.5,0.8. Received: {item}.") from None
+    return grid or None
 
 
 def _table(result: Mapping[str, Any], technique: str) -> str:

@@ -5,7 +5,14 @@ from pathlib import Path
 import click
 
 from squeezekit import compress, study, training
-from squeezekit.cli.options import command_line, init_options, show_advice, teacher_options, training_options
+from squeezekit.cli.options import (
+    command_line,
+    compress_epochs_option,
+    init_options,
+    show_advice,
+    teacher_options,
+    training_options,
+)
 from squeezekit.cli.output import print_json
 
 __all__ = ["command"]
@@ -19,12 +26,7 @@ __all__ = ["command"]
     help=f"Network to squeeze; by default {study.Plan.model}, or what the weights of --init are of.",
 )
 @click.option("--recipe", default=study.DEFAULT_RECIPE, show_default=True, help="Techniques, in order.")
-@click.option(
-    "--compress-epochs",
-    default=0,
-    type=click.IntRange(0),
-    help="Epochs of each technique; three tenths of --epochs.",
-)
+@compress_epochs_option
 @click.option(
     "--no-baseline", is_flag=True, help="Do not train AlexNet for comparison; saves over half of the time."
 )

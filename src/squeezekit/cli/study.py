@@ -10,7 +10,7 @@ import click
 
 from squeezekit import codec, study, training
 from squeezekit import data as images
-from squeezekit.cli.options import command_line, training_options
+from squeezekit.cli.options import command_line, compress_epochs_option, training_options
 from squeezekit.cli.output import plain, print_json, share, table
 
 __all__ = ["command"]
@@ -46,12 +46,7 @@ _QUICK_EPOCHS, _QUICK_COMPRESS_EPOCHS, _QUICK_SIZE, _QUICK_WIDTH = 2, 1, 32, 0.2
     type=click.IntRange(1),
     help="Trainings of everything, from --seed on.",
 )
-@click.option(
-    "--compress-epochs",
-    default=0,
-    type=click.IntRange(0),
-    help="Epochs of each technique; three tenths of --epochs.",
-)
+@compress_epochs_option
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Folder of trained stages, for studies to share."
 )

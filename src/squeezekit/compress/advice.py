@@ -71,6 +71,7 @@ def advice(model: keras.Model, recipe: Recipe | str, *, int8: bool | None = None
     return [
         *_batch_norm(model, recipe),
         *(_without_layers(left, recipe) if left is not model else ()),
+        *(_now_too_small(list(_kernels(model)), kernels, recipe) if left is not model else ()),
         *_broken_codebooks(kernels, recipe),
         *_coarse_grids(kernels, recipe),
         *_idle_sparsity(kernels, recipe, int8),
@@ -168,8 +169,13 @@ def _batch_norm(model: keras.Model, recipe: Recipe) -> Iterator[str]:
         )
 
 
+def _changing(recipe: Recipe) -> str:
+    """The recipe's techniques after which kernels have other shapes."""
+    return " and ".join(str(technique) for technique in recipe if technique.settled() is None)
+
+
 def _without_layers(left: keras.Model, recipe: Recipe) -> Iterator[str]:
-    changing = " and ".join(str(technique) for technique in recipe if technique.settled() is None)
+    changing = _changing(recipe)
     for technique in recipe:
         settled = technique.settled()
         if settled is not None and not applies(left, settled):
@@ -178,6 +184,33 @@ def _without_layers(left: keras.Model, recipe: Recipe) -> Iterator[str]:
                 f"{technique} finds no layer in the network that {changing} leaves, whose largest kernel has "
                 f"{largest:,} weights: leave it out, or look at its settings (prune passes over fewer than smallest=)."
             )
+
+
+def _now_too_small(before: Sequence[_Layer], left: Sequence[_Layer], recipe: Recipe) -> Iterator[str]:
+    """Kernels that lose their zeros, or never get any, because other techniques make them smaller."""
+    for technique in recipe:
+        if not isinstance(technique, Prune):
+            continue
+        had = {layer.kernel.layer for layer in before if _takes(technique, layer)}
+        lost = [layer for layer in left if layer.kernel.layer in had and not _takes(technique, layer)]
+        if not lost or not any(_takes(technique, layer) for layer in left):
+            continue  # of a technique that finds no layer at all is told already
+        least = min(layer.weight.size for layer in lost)
+        # A pattern may not fit the channels that are left, however small a kernel may be.
+        sizes = all(_takes(technique.everywhere(smallest=least), layer) for layer in lost)
+        remedy = f"smallest={least}" if sizes else "multiple_of= of the pattern's groups where channels go"
+        dense = sum(layer.weight.size for layer in lost)
+        total = sum(layer.weight.size for layer in left)
+        yield (
+            f"{_name(technique)} has no zeros in {_layers([layer.kernel.layer for layer in lost])}, which "
+            f"{_changing(recipe)} makes too small for it: {dense:,} of {total:,} weights stay dense; take {remedy}."
+        )
+
+
+def _takes(technique: Technique, layer: _Layer) -> bool:
+    """Whether a technique transforms this kernel."""
+    here = technique.for_kernel(layer.kernel)
+    return here is not None and here.transform(layer.kernel) is not None
 
 
 def _broken_codebooks(layers: Sequence[_Layer], recipe: Recipe) -> Iterator[str]:

@@ -136,6 +136,14 @@ class Transform(keras.layers.Layer, abc.ABC):
     def call(self, weight: Any) -> Any:
         """Transform the kernel; `keras.ops` only, compiled with the training step."""
 
+    def in_numpy(self, weight: np.ndarray) -> np.ndarray:
+        """Return what `call` makes of a float32 kernel, bit for bit, as a new array, outside a step.
+
+        Schedules ask every kernel again and again. Where NumPy has the answer it is many times cheaper than
+        operation after operation of a backend.
+        """
+        return to_numpy(self.call(ops.convert_to_tensor(weight)))
+
     @abc.abstractmethod
     def promise_broken(self, weight: np.ndarray) -> str:
         """Say how the kernel that the layer really uses breaks this transform's promise; `""` if it holds."""

@@ -121,11 +121,13 @@ class KernelHook(layers.Layer):
         return self._numbers_after(position)
 
     def _numbers_after(self, count: int) -> np.ndarray:
-        """As `kernel` goes, without what Keras does around a layer's call: schedules ask again and again."""
-        weight = ops.cast(self._kernel, "float32")
+        """As `kernel` goes, without what Keras does around a layer's call."""
+        kernel = self._kernel
+        as_stored = keras.backend.standardize_dtype(kernel.dtype) == "float32"
+        weight = to_numpy(kernel if as_stored else ops.cast(kernel, "float32"))
         for transform in self.transforms[:count]:
-            weight = transform.call(weight)
-        return to_numpy(weight)
+            weight = transform.in_numpy(weight)
+        return weight
 
     def save_own_variables(self, store: Any) -> None:
         """Store the kernel under the transforms; the stock layers would store the property."""

@@ -52,7 +52,7 @@ def lamp_scores(weight: np.ndarray) -> np.ndarray:
     one counts as smaller. The largest weight's is 1, so one threshold for many kernels empties none.
 
     Args:
-        weight: of any shape, not all zero.
+        weight: float32, of any shape, not all zero.
 
     Returns:
         float32 scores of the same shape, in [0, 1]; zeros have 0.
@@ -64,7 +64,11 @@ def lamp_scores(weight: np.ndarray) -> np.ndarray:
     Paper: Lee et al., "Layer-adaptive sparsity for the magnitude-based pruning", 2021, equation 5.
     """
     energy = np.square(weight.ravel().astype(np.float64))
-    order = np.argsort(energy, kind="stable")
+    # By magnitude, then by place. The bits of floats that are not negative are ordered as the floats are, and one key
+    # for both sorts several times faster than a stable argsort.
+    bits = np.abs(weight.ravel()).astype(np.float32).view(np.uint32).astype(np.uint64)
+    keys = np.sort((bits << np.uint64(32)) | np.arange(bits.size, dtype=np.uint64))
+    order = (keys & np.uint64(0xFFFFFFFF)).astype(np.intp)
     left = np.cumsum(energy[order][::-1])[::-1]
     scores = np.zeros(energy.size, np.float32)
     scores[order] = energy[order] / np.where(left > 0, left, 1)

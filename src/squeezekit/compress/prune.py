@@ -200,6 +200,10 @@ class Mask(Transform):
             return ops.where(keep, weight, ops.zeros_like(weight))
         return ops.where(keep, weight, self.open * (weight - ops.stop_gradient(weight)))
 
+    def in_numpy(self, weight: np.ndarray) -> np.ndarray:
+        """As `call`, whose zeros only gradients see."""
+        return np.where(to_numpy(self.keep), weight, np.float32(0))
+
     @property
     def pending(self) -> bool:
         """True until the schedule has ended."""
@@ -220,7 +224,7 @@ class Mask(Transform):
         # One group for each mask, or with one threshold for all with the same settings.
         groups: dict[Any, list[tuple[Mask, np.ndarray]]] = {}
         for mask, weight in zip(transforms, weights, strict=True):
-            if mask.pending and np.float32(moment.progress) >= to_numpy(mask.progress):
+            if np.float32(moment.progress) >= to_numpy(mask.progress):
                 key = id(mask) if mask.settings.scope == "layer" else mask.settings
                 groups.setdefault(key, []).append((mask, weight))
         for members in groups.values():

@@ -24,6 +24,7 @@ from squeezekit.compress.base import (
     to_numpy,
 )
 from squeezekit.compress.kmeans import STARTS, assign, kmeans_1d, lloyd_1d, uniform_step
+from squeezekit.compress.lookup import look_up
 
 __all__ = ["Codebook", "ShareWeights"]
 
@@ -207,10 +208,20 @@ class Codebook(Transform):
     def call(self, weight: Any) -> Any:
         """Look every weight up; the kernel given is used only until the weights share."""
         # All that is done to the entries comes before the lookup, so its gradient is a dense vector of sums.
-        shared = ops.take(self._values(), self.assignment, axis=0)
+        shared = look_up(self._values(), self.assignment)
         if not self.later:
             return shared
         return ops.where(ops.convert_to_tensor(self.sharing), shared, weight)
+
+    def in_numpy(self, weight: np.ndarray) -> np.ndarray:
+        """As `call`: the lookup in NumPy."""
+        if self.pending:
+            return weight.copy()
+        if self.settings.grid or self.settings.half:
+            values = to_numpy(self._values())
+        else:
+            values = to_numpy(self.codebook) * to_numpy(self.factors)
+        return np.take(values, to_numpy(self.assignment))
 
     def _values(self) -> Any:
         entries = self.codebook * self.factors

@@ -1,6 +1,7 @@
 """How much accuracy each layer alone costs, by sparsity and by bits, without retraining."""
 
 import json
+import math
 import os
 import time
 from collections import Counter
@@ -50,6 +51,7 @@ def sensitivity(
     images: int = 500,
     path: str | os.PathLike[str] | None = None,
     grid: Mapping[str, Sequence[int | float]] | None = None,
+    minutes: float = math.inf,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure the accuracy on validation images with one layer transformed at a time; nothing is retrained.
@@ -65,6 +67,8 @@ def sensitivity(
         images: how many of the validation images, evenly over the classes; they are kept in memory.
         path: where the result is written, whole after every few seconds. A file that is there already is gone on with.
         grid: techniques by name and values of their first setting, the gentlest first; `GRID` by default.
+        minutes: after so many no further figure is begun; the result is not `complete`, and called again with the
+            same `path` this goes on. It begins again with images and network, so give it more than a few.
         progress: where to show how far it is.
 
     Returns:
@@ -77,6 +81,7 @@ def sensitivity(
             transformed; `path` is of another network or of other images.
         FormatError: `path` is no such file.
     """
+    ends_at = time.monotonic() + 60 * minutes
     grid = GRID if grid is None else grid
     techniques = {name: [_technique(name, value) for value in values] for name, values in grid.items()}
     if images < 1 or not len(dataset.validation):
@@ -117,6 +122,10 @@ def sensitivity(
             # All layers at once, for what a technique makes of one does not depend on the others.
             kernels = network.transformed(technique) if left else {}
             for layer in left:
+                if time.monotonic() > ends_at:
+                    if path is not None:
+                        files.write_json(path, result)
+                    return result
                 if layer in kernels:
                     line = {"technique": name, "setting": setting, "layer": layer}
                     result["results"].append({**line, "accuracy": network.accuracy(layer, kernels[layer])})
@@ -174,7 +183,7 @@ def strongest(result: Mapping[str, Any], drop: float) -> dict[str, dict[str, int
 
 
 def recipe_from(
-    result: Mapping[str, Any], drop: float = 0.01, *, techniques: Sequence[str] = ("prune", "share")
+    result: Mapping[str, Any], drop: float = 0.01, *, techniques: Sequence[str] | None = None
 ) -> Recipe:
     """Return a recipe with the strongest settings of each layer, then `quantize(8)`.
 
@@ -184,7 +193,8 @@ def recipe_from(
     Args:
         result: of `sensitivity`.
         drop: largest loss of accuracy by one layer alone, in [0, 1].
-        techniques: which of those measured, in the order of their stages.
+        techniques: which of those measured, in the order of their stages; None takes prune and share, as far as they
+            were measured.
 
     Returns:
         Each technique with the commonest setting, and the other layers' in `layers`. A technique that no layer bears
@@ -206,6 +216,8 @@ def recipe_from(
             "Expected figures of every layer. Received: those of a run that has not ended; call it again."
         )
     best = strongest(result, drop)
+    if techniques is None:
+        techniques = [name for name in ("prune", "share") if name in best]
     steps: list[Technique] = []
     for name in techniques:
         if name not in best:

@@ -71,7 +71,7 @@ def render_sensitivity(result: Mapping[str, Any], drop: float = 0.01) -> str:
     return _template().render(
         result=result,
         sections=[section for section in sections if section.panels],
-        recipe=str(recipe_from(result, drop, techniques=[n for n in ("prune", "share") if n in best])),
+        recipe=str(recipe_from(result, drop)),
         drop=drop,
         height=_HEIGHT,
         base=down(result["accuracy"]),
