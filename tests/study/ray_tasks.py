@@ -61,7 +61,8 @@ def linger(folder, *, progress):
     """Work until it is stopped, then put things in order."""
     (folder / "began").touch()
     try:
-        time.sleep(SECONDS)
+        # Ray interrupts between two lines of Python, as between two steps of a training.
+        wait_for(folder / "never")
     finally:
         (folder / "in order").touch()
 

@@ -15,6 +15,7 @@ from squeezekit.training import Progress
 
 pytest.importorskip("ray")
 
+import ray
 import ray_tasks
 from ray.cluster_utils import Cluster
 
@@ -38,14 +39,52 @@ def cluster():
         nodes.shutdown()
 
 
+@pytest.fixture(scope="module")
+def connected(cluster):
+    """Connected by the test itself, once: workers stay from test to test, each has TensorFlow to import."""
+    ray.init(cluster.address, logging_level="ERROR", log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+
+
 @pytest.fixture
-def executor(cluster):
-    return RayExecutor(cluster.address, cpus=CPUS)
+def executor(connected):
+    return RayExecutor(cpus=CPUS)
 
 
 @pytest.fixture
 def quiet():
     return Progress(enabled=False)
+
+
+@pytest.mark.slow
+def test_a_study_has_the_same_rows_though_a_worker_died(cluster, stripes_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("squeezekit.study.run.train_stage", ray_tasks.train_small)
+    for name, network in study_run.SMALL.items():
+        monkeypatch.setitem(models.MODELS, name, network)
+    plan = study_run.plan(("prune",))
+    executor = RayExecutor(cluster.address, cpus=CPUS)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "died").touch()
+    # A worker has another folder of its own.
+    monkeypatch.chdir(tmp_path)
+    results = {
+        "here": study.run_study(stripes_folder, "here", plan),
+        "ray": study.run_study(stripes_folder, "ray", plan, executor=executor),
+    }
+    assert (tmp_path / "ray" / "died").exists()
+    one, other = results.values()
+    assert [_without_times(row) for row in _sorted(one)] == [_without_times(row) for row in _sorted(other)]
+    for row in one["rows"]:
+        files = [(tmp_path / name / row["file"]).read_bytes() for name in results]
+        assert files[0] == files[1]
+    trained = [
+        {training["stage"]: training["curves"] for training in each["trainings"]} for each in (one, other)
+    ]
+    assert trained[0] == trained[1]
+    assert not ray.is_initialized()
+    died = next(training for training in other["trainings"] if training["network"] == "alexnet")
+    assert died["resumed_at"] > 0
 
 
 def test_two_nodes_work_at_once_and_a_task_waits_for_what_it_needs(executor, quiet, tmp_path):
@@ -90,47 +129,19 @@ def test_closed_early_running_tasks_end_in_order(executor, tmp_path):
     assert (tmp_path / "in order").exists()
 
 
-def test_a_task_whose_worker_dies_is_run_again_but_not_for_ever(cluster, quiet, tmp_path):
+def test_a_task_whose_worker_dies_is_run_again_but_not_for_ever(connected, quiet, tmp_path):
     task = Task("dies", ray_tasks.die, (tmp_path, 2))
     with pytest.raises(ChildProcessError, match="goes on where it was"):
-        list(RayExecutor(cluster.address, cpus=CPUS, retries=0).run([task], quiet))
-    assert dict(RayExecutor(cluster.address, cpus=CPUS, retries=1).run([task], quiet)) == {"dies": 2}
+        list(RayExecutor(cpus=CPUS, retries=0).run([task], quiet))
+    assert dict(RayExecutor(cpus=CPUS, retries=1).run([task], quiet)) == {"dies": 2}
 
 
-def test_more_cpus_than_any_node_has_are_refused(cluster, quiet, tmp_path):
+def test_more_cpus_than_any_node_has_are_refused(connected, quiet, tmp_path):
     task = Task("never", ray_tasks.touch, (tmp_path, "never"))
     with pytest.raises(ValueError, match=f"{CPUS} on the largest"):
-        list(RayExecutor(cluster.address, cpus=CPUS + 1).run([task], quiet))
+        list(RayExecutor(cpus=CPUS + 1).run([task], quiet))
     with pytest.raises(ValueError, match="cpus=0"):
         RayExecutor(cpus=0)
-
-
-@pytest.mark.slow
-def test_a_study_has_the_same_rows_though_a_worker_died(executor, stripes_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("squeezekit.study.run.train_stage", ray_tasks.train_small)
-    for name, network in study_run.SMALL.items():
-        monkeypatch.setitem(models.MODELS, name, network)
-    plan = study_run.plan(("prune",))
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "died").touch()
-    # A worker has another folder of its own.
-    monkeypatch.chdir(tmp_path)
-    results = {
-        "here": study.run_study(stripes_folder, "here", plan),
-        "ray": study.run_study(stripes_folder, "ray", plan, executor=executor),
-    }
-    assert (tmp_path / "ray" / "died").exists()
-    one, other = results.values()
-    assert [_without_times(row) for row in _sorted(one)] == [_without_times(row) for row in _sorted(other)]
-    for row in one["rows"]:
-        files = [(tmp_path / name / row["file"]).read_bytes() for name in results]
-        assert files[0] == files[1]
-    trained = [
-        {training["stage"]: training["curves"] for training in each["trainings"]} for each in (one, other)
-    ]
-    assert trained[0] == trained[1]
-    died = next(training for training in other["trainings"] if training["network"] == "alexnet")
-    assert died["resumed_at"] > 0
 
 
 def _sorted(result):
