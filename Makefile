@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed.stamp
 ARGS =
-# JAX is small; PyTorch brings gigabytes on Linux, so its tests are skipped unless it is asked for.
+# JAX is small; PyTorch brings gigabytes on Linux and Ray 240 MB: their tests are skipped unless they are asked for.
 EXTRAS ?= train,dev,jax
 # Two test processes: more would fight for memory, each holds a TensorFlow.
 JOBS ?= 2

@@ -50,7 +50,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     # TensorFlow, which `data` brings anyway, for one kernel that Keras has no name for.
     "training": {"keras", "numpy", "tensorflow"},
     "export": {"tensorflow", "keras", "flatbuffers", "ai_edge_litert", "numpy"},
-    "study": {"jinja2", "markupsafe", "numpy", "keras"},
+    # Ray in one file, which nothing imports but the option that asks for it.
+    "study": {"jinja2", "markupsafe", "numpy", "keras", "filelock", "ray"},
     "cli": {"click"},
     "__main__": set(),
 }
@@ -70,7 +71,18 @@ BARE_MODULES = (
 )
 LIGHT_VERBS = ("predict", "evaluate", "bench", "bundle", "pack", "unpack", "info")
 # What only `squeezekit[train]` brings, and what would be slow to start on a Pi.
-HEAVY_MODULES = ("keras", "tensorflow", "jax", "torch", "jinja2", "tensorboard", "sklearn", "scipy")
+HEAVY_MODULES = (
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "jinja2",
+    "tensorboard",
+    "sklearn",
+    "scipy",
+    "filelock",
+    "ray",
+)
 
 _LAZY = " and ".join(path.as_posix() for path in LAZY_LOADERS)
 

@@ -1,5 +1,6 @@
 """`squeezekit study`: the real networks, few images."""
 
+import importlib.util
 import json
 
 import pytest
@@ -54,6 +55,8 @@ def test_a_quick_study_ends_in_a_table_and_is_not_done_twice(tmp_path, capsys):
         (["--techniques", "prune", "--level", "share(4)"], "share"),
         (["--model", "alexnet"], "alexnet"),
         (["--seeds", "0"], "seeds"),
+        (["--ray-address", "auto"], "--executor ray"),
+        (["--executor", "ray", "--stage-cpus", "0"], "stage-cpus"),
     ],
 )
 def test_mistakes_are_one_line_before_any_work(stripes_folder, tmp_path, capsys, more, says):
@@ -62,4 +65,14 @@ def test_mistakes_are_one_line_before_any_work(stripes_folder, tmp_path, capsys,
     assert shown.out == ""
     assert len(shown.err.strip().splitlines()) == 1
     assert says in shown.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_ray_that_is_not_installed_is_one_line_before_any_work(stripes_folder, tmp_path, capsys, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "ray" else found(name))
+    assert main(["study", str(stripes_folder), "-o", str(tmp_path / "out"), "--executor", "ray"]) == 2
+    assert capsys.readouterr().err == (
+        "squeezekit: '--executor ray' needs Ray: pip install \"squeezekit[train,ray]\"\n"
+    )
     assert not (tmp_path / "out").exists()

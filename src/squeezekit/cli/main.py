@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -16,7 +17,7 @@ from squeezekit.cli.output import plain
 from squeezekit.errors import DataError, FormatError
 from squeezekit.quiet import quiet_native
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "load_ray_executor", "main"]
 
 # Verb: (help, whether it needs the [train] extra). The module squeezekit.cli.VERB holds `command`. The help
 # stands here and not there so that `squeezekit --help` imports none of them.
@@ -45,6 +46,7 @@ _TRAIN_EXTRA = {
     "flatbuffers": "FlatBuffers",
     "jinja2": "Jinja",
     "tensorboard": "TensorBoard",
+    "filelock": "filelock",
 }
 
 _USER_ERROR, _INTERRUPTED = 2, 130
@@ -78,6 +80,18 @@ def cli() -> None:
 
     Every verb has --help, and --json for scripts.
     """
+
+
+def load_ray_executor() -> Any:
+    """The module of the executor that needs the [ray] extra.
+
+    Raises:
+        ModuleNotFoundError: Ray is not installed.
+    """
+    _require("ray")
+    # Ray tells of a worker's death on stdout, where --json belongs; what the user needs of it comes as our error.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
+    return importlib.import_module("squeezekit.study.ray_executor")
 
 
 def _require(package: str) -> None:
@@ -154,6 +168,8 @@ def _missing_module(error: ModuleNotFoundError, words: Sequence[str]) -> int:
     package = (error.name or "").partition(".")[0]
     if package in _TRAIN_EXTRA and verb and _VERBS[verb][1]:
         return _fail(f"'{verb}' needs {_TRAIN_EXTRA[package]}: pip install \"squeezekit[train]\"")
+    if package == "ray":
+        return _fail("'--executor ray' needs Ray: pip install \"squeezekit[train,ray]\"")
     if verb and error.name == f"squeezekit.cli.{verb}":
         return _fail(f"No such command '{verb}'.")
     raise error

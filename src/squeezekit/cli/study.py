@@ -10,11 +10,13 @@ import click
 
 from squeezekit import codec, study, training
 from squeezekit import data as images
+from squeezekit.cli.main import load_ray_executor
 from squeezekit.cli.options import command_line, compress_epochs_option, training_options
 from squeezekit.cli.output import plain, print_json, share, table
 
 __all__ = ["command"]
 
+_IN_PROCESS, _RAY = "in-process", "ray"
 # DATA of this name, where there is no such folder, means images that are drawn: a class, for training and test; side.
 _SHAPES = "shapes"
 _SHAPES_FULL, _SHAPES_QUICK = (160, 50, 64), (20, 15, 32)
@@ -50,6 +52,22 @@ _QUICK_EPOCHS, _QUICK_COMPRESS_EPOCHS, _QUICK_SIZE, _QUICK_WIDTH = 2, 1, 32, 0.2
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Folder of trained stages, for studies to share."
 )
+@click.option(
+    "--executor",
+    "executor_name",
+    default=_IN_PROCESS,
+    show_default=True,
+    type=click.Choice([_IN_PROCESS, _RAY]),
+    help="Who trains: this process, one stage after another, or Ray's workers, side by side.",
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="Cluster to train on: auto, or HOST:PORT; by default Ray is started on this machine.",
+)
+@click.option(
+    "--stage-cpus", type=click.IntRange(1), help="CPUs, and threads, of each stage under --executor ray; 1."
+)
 @click.option("--no-baseline", is_flag=True, help="Do not train AlexNet for comparison.")
 @click.option(
     "--quick", is_flag=True, help="Narrow networks, few pixels, epochs and factors: to see it work."
@@ -67,6 +85,9 @@ def command(
     seeds: int,
     compress_epochs: int,
     cache: Path | None,
+    executor_name: str,
+    ray_address: str | None,
+    stage_cpus: int | None,
     no_baseline: bool,
     quick: bool,
     no_pictures: bool,
@@ -107,9 +128,17 @@ def command(
         else:
             click.echo(_agenda_text(agenda))
         return
+    executor = _executor(executor_name, ray_address, stage_cpus)
     folder = _images(source, out, quick, settings.seed, progress)
     result = study.run_study(
-        folder, out, plan, cache=cache, command=command_line(), progress=progress, say=_say
+        folder,
+        out,
+        plan,
+        cache=cache,
+        executor=executor,
+        command=command_line(),
+        progress=progress,
+        say=_say,
     )
     results, found, paths = study.report_study(out, pictures=not no_pictures)
     for note in results.notes:
@@ -122,6 +151,16 @@ def command(
     for sentence in found.sentences:
         click.echo(sentence)
     click.echo(f"\n{paths[0]}  shows the details; {out / 'results.jsonl'} has every figure of every row")
+
+
+def _executor(name: str, address: str | None, cpus: int | None) -> study.Executor:
+    """Who trains the stages."""
+    if name == _RAY:
+        return load_ray_executor().RayExecutor(address or "local", cpus=cpus or 1)
+    for option, value in (("--ray-address", address), ("--stage-cpus", cpus)):
+        if value is not None:
+            raise click.UsageError(f"{option} is for --executor {_RAY}.")
+    return study.InProcess()
 
 
 def _images(source: str, out: Path, quick: bool, seed: int, progress: training.Progress) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -128,6 +129,20 @@ class Site:
     def folder(self, key: str) -> Path:
         """Where a stage lies."""
         return self.cache / key
+
+    def absolute(self) -> "Site":
+        """The same for a process that works in another folder."""
+        data = self.dataset
+        train, validation, test = (
+            dataclasses.replace(split, paths=[os.path.abspath(path) for path in split.paths])
+            for split in (data.train, data.validation, data.test)
+        )
+        return dataclasses.replace(
+            self,
+            dataset=dataclasses.replace(data, train=train, validation=validation, test=test),
+            out=self.out.absolute(),
+            cache=self.cache.absolute(),
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from squeezekit.training import Progress
@@ -35,8 +35,10 @@ class Executor(abc.ABC):
     """False if other tasks may be running while a result is taken: then it is no time to measure time."""
 
     @abc.abstractmethod
-    def run(self, tasks: Sequence[Task], progress: Progress) -> Iterator[tuple[str, Any]]:
+    def run(self, tasks: Sequence[Task], progress: Progress) -> Generator[tuple[str, Any], None, None]:
         """Run tasks, each after those that it needs, and yield (name, result) of each as it ends.
+
+        Closed before the end, it stops what is running.
 
         Args:
             tasks: each after those that it needs; a need that is not among them counts as done.
@@ -58,7 +60,7 @@ class InProcess(Executor):
         {'three': 3, 'nine': 9}
     """
 
-    def run(self, tasks: Sequence[Task], progress: Progress) -> Iterator[tuple[str, Any]]:
+    def run(self, tasks: Sequence[Task], progress: Progress) -> Generator[tuple[str, Any], None, None]:
         """See `Executor`."""
         done: set[str] = set()
         names = {task.name for task in tasks}

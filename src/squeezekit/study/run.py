@@ -1,5 +1,6 @@
 """A study from images to rows: train what is missing, measure what is missing, keep everything."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -13,6 +14,7 @@ from squeezekit.data import open_dataset
 from squeezekit.study.agenda import Agenda, RowSpec, Site, Stage, StudyPlan, make_agenda
 from squeezekit.study.estimate import estimate
 from squeezekit.study.executors import Executor, InProcess, Task
+from squeezekit.study.locks import lock_study
 from squeezekit.study.plan import choose_preprocess
 from squeezekit.study.rows import measure_rows
 from squeezekit.study.stages import is_finished, read_stage, train_stage
@@ -40,8 +42,8 @@ def run_study(
 
     Writes OUT/results.jsonl (a row a file), OUT/study.json (what is common to them), OUT/files/*.sqz and, unless
     `cache` is elsewhere, OUT/stages. Rows whose id is in `results.jsonl` and whose file is there are done; stages in
-    the cache are not trained again, whichever study trained them. Not for two studies on one `out` or one
-    `cache` at a time.
+    the cache are not trained again, whichever study trained them, and one that another study is training now is
+    waited for.
 
     Args:
         source: the images, as `data.open_dataset` takes them.
@@ -59,11 +61,26 @@ def run_study(
     Raises:
         DataError: the images cannot serve.
         FormatError: `results.jsonl` is damaged before its last line.
-        ValueError: `out` holds rows of another study.
+        ValueError: `out` holds rows of another study, or another study is writing there.
         OSError: a file cannot be written.
     """
     progress = progress or Progress()
     plan = plan or StudyPlan()
+    with lock_study(Path(out)):
+        return _run_study(source, out, plan, cache, executor or InProcess(), command, progress, say)
+
+
+def _run_study(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    plan: StudyPlan,
+    cache: str | os.PathLike[str] | None,
+    executor: Executor,
+    command: str,
+    progress: Progress,
+    say: Callable[[str], object] | None,
+) -> dict[str, Any]:
+    """See `run_study`; nobody else writes to `out` meanwhile."""
     shop = open_workshop(
         source, out, size=plan.size, validation=plan.validation, seed=plan.settings.seed, progress=progress
     )
@@ -81,7 +98,7 @@ def run_study(
     where = Path(cache) if cache is not None else shop.out / "stages"
     site = Site(shop.dataset, shop.preprocess, shop.source, shop.out, where, record["id"])
     study = _Study(plan, site, agenda, store, {**record, **_describe(plan, site, command)}, progress)
-    study.run(executor or InProcess())
+    study.run(executor)
     return {**study.record, "rows": list(store)}
 
 
@@ -118,18 +135,23 @@ class _Study:
         left = [stage for stage in self.agenda.stages if stage not in finished]
         needed = {key for stage in left if missing[stage.key] for key in stage.keys}
         stages = {stage.key: stage for stage in left if stage.key in needed}
+        # Whoever trains a stage may work in another folder, and shows by finding this one that it sees the cache.
+        site = self.site.absolute()
+        for key in stages:
+            site.folder(key).mkdir(parents=True, exist_ok=True)
         tasks = [
-            Task(stage.key, train_stage, (self.site, stage), needs=stage.keys[:-1])
-            for stage in stages.values()
+            Task(stage.key, train_stage, (site, stage), needs=stage.keys[:-1]) for stage in stages.values()
         ]
         waiting = []
-        for number, (key, _) in enumerate(executor.run(tasks, self.progress), start=1):
-            self.progress.say(f"trained {number} of {len(tasks)}: {stages[key].title}")
-            self._note(stages[key])
-            self._write()
-            waiting.append(stages[key])
-            if executor.alone:
-                self._measure(stages[key], missing[key])
+        # Closed on an error, so that no task goes on without us.
+        with contextlib.closing(executor.run(tasks, self.progress)) as results:
+            for number, (key, _) in enumerate(results, start=1):
+                self.progress.say(f"trained {number} of {len(tasks)}: {stages[key].title}")
+                self._note(stages[key])
+                self._write()
+                waiting.append(stages[key])
+                if executor.alone:
+                    self._measure(stages[key], missing[key])
         if not executor.alone:
             for stage in waiting:
                 self._measure(stage, missing[stage.key])

@@ -1,14 +1,18 @@
 """Trained stages in a cache: each in a folder that is called by what determines it, so none is trained twice."""
 
 import json
+import platform
 import time
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from squeezekit import files, models
 from squeezekit.compress import parse
+from squeezekit.errors import DataError
 from squeezekit.study.agenda import Site, Stage
+from squeezekit.study.locks import lock_stage
 from squeezekit.training import History, Progress, compress_in_stages, train_network
 
 __all__ = ["is_finished", "read_stage", "train_stage"]
@@ -31,7 +35,8 @@ def train_stage(site: Site, stage: Stage, *, progress: Progress | None = None) -
     """Train a stage, or load its record when it is in the cache; after a kill it goes on from its last epoch.
 
     CACHE/KEY holds `model.keras` (from scratch with its BatchNorm, else plain), `stage.json`, the
-    checkpoint and the log. The stages before it are loaded, and trained if they are not there.
+    checkpoint and the log. The stages before it are loaded, and trained if they are not there. While another process
+    trains the same stage, this one waits, and takes what it left.
 
     Args:
         site: where the study works.
@@ -40,9 +45,32 @@ def train_stage(site: Site, stage: Stage, *, progress: Progress | None = None) -
 
     Returns:
         What `stage.json` holds.
+
+    Raises:
+        DataError: this machine does not see the stage's folder, or the images.
+        ValueError: the network that the recipe starts from is not trained.
     """
-    if is_finished(site, stage.key):
-        return read_stage(site, stage.key)
+    progress = progress or Progress()
+    _require_seen(site, stage.key)
+    busy = f"{stage.title}: another study is training it, waiting for its end"
+    with lock_stage(site.folder(stage.key), lambda: progress.say(busy)):
+        if is_finished(site, stage.key):
+            return read_stage(site, stage.key)
+        return _train(site, stage, progress)
+
+
+def _require_seen(site: Site, key: str) -> None:
+    """Refuse to work where another machine's files do not arrive."""
+    for path in (site.folder(key), Path(site.dataset.train.paths[0])):
+        if not path.exists():
+            raise DataError(
+                f"{platform.node()} does not see {path}: images and cache (--cache) must lie in folders that every "
+                "machine of a study sees under the same path"
+            )
+
+
+def _train(site: Site, stage: Stage, progress: Progress) -> dict[str, Any]:
+    """Train a stage that nobody else is training, and write it down."""
     if stage.recipe and not is_finished(site, stage.keys[0]):
         raise ValueError(f"Expected a trained {stage.network} in {site.folder(stage.keys[0])}.")
     # Whatever else this process has built leaves no trace: not in names, not in draws, not in memory.

@@ -1,0 +1,140 @@
+"""Stages a minute on two Ray nodes of one CPU against one such node, and what a killed worker costs.
+
+    python benchmarks/ray_throughput.py --stages 4 --epochs 4
+
+trains the same independent stages (SqueezeNet from scratch, one seed each, on images that it draws) three times, on
+nodes that are all on this machine: one node, two nodes, and two nodes of which one loses its worker when its first
+epoch is on disk. Workers have imported TensorFlow before the clock starts. Every stage of every run must end with the
+curves that it had in the first: nothing is lost, and nothing depends on where a stage is trained. Needs
+`squeezekit[ray]` and, for the ratio to mean anything, two cores that nothing else uses.
+
+FIGURES
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+
+from squeezekit import data, study, training
+from squeezekit.study.agenda import Site, Stage, make_agenda
+from squeezekit.study.ray_executor import RayExecutor
+from squeezekit.study.stages import train_stage
+
+QUIET = training.Progress(enabled=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--stages", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--images", type=int, default=40, help="A class, for training.")
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--width", type=float, default=0.25)
+    options = parser.parse_args()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        images = data.write_shapes(
+            work / "images", per_class_train=options.images, per_class_test=4, size=options.size, seed=0
+        )
+        dataset = data.open_dataset(images)
+        settings = training.Settings(epochs=options.epochs, precision=training.Precision.FLOAT32)
+        plan = study.StudyPlan(
+            grid=study.grid_of(["coder"]),
+            width=options.width,
+            size=options.size,
+            settings=settings,
+            seeds=options.stages,
+            baseline=False,
+        ).for_images(len(dataset.train))
+        preprocess = study.choose_preprocess(dataset, options.size)
+        stages = make_agenda(plan, dataset, preprocess).stages
+        seconds, curves = {}, {}
+        for name, nodes, kill in (("one node", 1, False), ("two nodes", 2, False), ("a kill", 2, True)):
+            site = Site(dataset, preprocess, str(images), work / name, work / name / "stages", name)
+            seconds[name], curves[name] = run(site, stages, nodes, kill=kill)
+            minutes = seconds[name] / 60
+            print(
+                f"{name:10} {seconds[name]:7.1f} s  {len(stages) / minutes:6.2f} stages a minute", flush=True
+            )
+            if curves[name] != curves["one node"]:
+                raise SystemExit(f"{name}: other curves than on one node")
+    print(f"two nodes against one: {seconds['one node'] / seconds['two nodes']:.2f} times the throughput")
+    print(f"with a worker killed:  {seconds['one node'] / seconds['a kill']:.2f} times, nothing lost")
+
+
+def run(site: Site, stages: tuple[Stage, ...], nodes: int, *, kill: bool) -> tuple[float, dict[str, list]]:
+    """Train all on so many nodes of one CPU: seconds, and the curves of each stage."""
+    pids = site.out / "pids"
+    pids.mkdir(parents=True)
+    for stage in stages:
+        site.folder(stage.key).mkdir(parents=True)
+    with cluster(nodes):
+        executor = RayExecutor(cpus=1)
+        warm = [
+            study.Task(f"warm {node}", meet, (site.out / f"warm {node}", site.out, nodes))
+            for node in range(nodes)
+        ]
+        list(executor.run(warm, QUIET))
+        killer = threading.Thread(target=kill_one, args=(site, stages[0], pids), daemon=True)
+        tasks = [study.Task(stage.key, train, (site, stage, pids)) for stage in stages]
+        started = time.perf_counter()
+        if kill:
+            killer.start()
+        records = dict(executor.run(tasks, QUIET))
+        seconds = time.perf_counter() - started
+    if kill and not (pids / "killed").exists():
+        raise SystemExit("the stage ended before its worker could be killed: more --epochs")
+    return seconds, {stage.key: records[stage.key]["curves"] for stage in stages}
+
+
+def meet(mine: Path, folder: Path, count: int, *, progress: training.Progress) -> None:
+    """Until every node has a worker that has come so far: TensorFlow is imported."""
+    mine.touch()
+    while len(list(folder.glob("warm *"))) < count:
+        time.sleep(0.01)
+
+
+def train(site: Site, stage: Stage, pids: Path, *, progress: training.Progress) -> dict:
+    """`train_stage`, and who does it."""
+    (pids / stage.key).write_text(str(os.getpid()))
+    return train_stage(site, stage, progress=progress)
+
+
+def kill_one(site: Site, stage: Stage, pids: Path) -> None:
+    """Kill the worker that trains a stage, once its first epoch is on disk."""
+    while not list(site.folder(stage.key).glob("*.checkpoint.npz")):
+        time.sleep(0.01)
+    if not (site.folder(stage.key) / "stage.json").exists():
+        os.kill(int((pids / stage.key).read_text()), signal.SIGKILL)
+        (pids / "killed").touch()
+
+
+@contextlib.contextmanager
+def cluster(count: int) -> Iterator[None]:
+    """So many nodes of one CPU on this machine, and a connection to them."""
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    for _ in range(count - 1):
+        nodes.add_node(num_cpus=1)
+    ray.init(nodes.address, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        nodes.shutdown()
+
+
+if __name__ == "__main__":
+    main()
