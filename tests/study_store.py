@@ -151,7 +151,7 @@ def common(stored):
         "settings": {"epochs": 24, "batch_size": 64, "learning_rate": 0.002, "optimizer": "adamw"},
         "compress_settings": {"epochs": 6},
         "trainings": list(trainings.values()),
-        "energy": {"kwh": 0.41, "assumed_watts": 45},
+        "energy": {"kwh": 0.41, "metered": False, "basis": ["processor: 45 W, a guess"]},
     }
 
 

@@ -212,7 +212,7 @@ def test_says_how_it_was_made(reader):
         "34 trainings, 1 of them in an earlier run, 2 h 59 min in all, made 130 files; every file on its own would",
         "7,867 for training, 874 for validation, 300 for the test",
         "python 3.11.9, keras 3.15.1",
-        "kwh = 0.41",
+        "About 0.41 kWh (estimated; processor: 45 W, a guess)",
         "2026-03-02 14:05 UTC",
         "fire: standard / separable; prune: none / prune(0.8)",
     ):

@@ -10,7 +10,7 @@ from squeezekit.study.pages import duration, moment, pairs
 from squeezekit.study.results import Results
 from squeezekit.study.table import clip, count, figure
 
-__all__ = ["Training", "commands", "facts", "shared_sentence", "shared_trainings"]
+__all__ = ["Training", "commands", "energy_sentence", "facts", "kwh", "shared_sentence", "shared_trainings"]
 
 Row = Mapping[str, Any]
 
@@ -23,11 +23,12 @@ _OPTIONS = ("epochs", "batch_size", "learning_rate", "optimizer", "precision")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Training:
-    """One training: what it was of, how long it took, and what came from it."""
+    """One training: what it was of, how long it took, the electricity for it, and what came from it."""
 
     name: str
     seed: Any
     took: str
+    energy: str
     files: int
     onward: int
     reused: bool
@@ -51,7 +52,8 @@ def shared_trainings(results: Results, names: Sequence[str]) -> list[Training]:
         }
         files = sum(row.get("stage") == training.get("stage") for row in results.rows)
         took = duration(training.get("seconds"))
-        listed.append(Training(name, seed, took, files, len(onward), bool(training.get("reused"))))
+        spent = kwh(mapping(training.get("energy")).get("kwh"))
+        listed.append(Training(name, seed, took, spent, files, len(onward), bool(training.get("reused"))))
     return listed
 
 
@@ -139,9 +141,46 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("Machine", _each("machine", rows, str)),
         ("Started", moment(common.get("started"))),
         ("Measuring the files took", duration(measured) if measured else ""),
-        ("Energy of the study", pairs(common.get("energy"))),
+        ("Energy of the study", energy_sentence(mapping(common.get("energy")))),
     ]
     return [(name, clip(value, _MAX_LONG)) for name, value in known if value not in (None, "")]
+
+
+def energy_sentence(energy: Mapping[str, Any]) -> str:
+    """The electricity of a study, and whether anything metered it; "" where the study says nothing of it.
+
+    Args:
+        energy: of `study.json`.
+
+    Example:
+        >>> energy_sentence({"kwh": 0.41, "metered": False, "basis": ["processor: a guess"], "reused_kwh": 0.1})
+        'About 0.41 kWh (estimated; processor: a guess), 0.1 kWh of it in an earlier study.'
+    """
+    if not energy:
+        return ""
+    basis = "; ".join(str(text) for text in sequence(energy.get("basis")))
+    if figure(energy.get("kwh")) is None:
+        reasons = "; ".join(str(text) for text in sequence(energy.get("reason")))
+        return f"not measured{f' ({reasons})' if reasons else ''}"
+    how = "metered" if energy.get("metered") else "estimated"
+    told = f"{'' if energy.get('metered') else 'About '}{kwh(energy['kwh'])} ({how}{f'; {basis}' if basis else ''})"
+    if figure(energy.get("reused_kwh")):
+        told += f", {kwh(energy['reused_kwh'])} of it in an earlier study"
+    missing = energy.get("unmetered_trainings")
+    if missing:
+        told += f"; {count(missing)} trainings are not or not wholly in it"
+    return f"{told}."
+
+
+def kwh(value: Any) -> str:
+    """Kilowatt-hours with three significant digits; "" where unknown.
+
+    Example:
+        >>> kwh(0.041349), kwh(12.0), kwh(None)
+        ('0.0413 kWh', '12 kWh', '')
+    """
+    known = figure(value)
+    return "" if known is None else f"{float(f'{known:.3g}'):.9f}".rstrip("0").rstrip(".") + " kWh"
 
 
 def _each(key: str, rows: Sequence[Row], tell: Any) -> str:
