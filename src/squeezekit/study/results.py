@@ -22,7 +22,18 @@ Row = Mapping[str, Any]
 # A row of 60,000 test images is some 200 KB; nothing honest comes near this.
 _MAX_BYTES = 1_000_000_000
 
-_FIGURES = ("parameters", "nonzero", "macs", "top1", "top5", "validation_top1", "latency_ms", "cold_start_ms")
+_FIGURES = (
+    "parameters",
+    "nonzero",
+    "macs",
+    "activations",
+    "inference_uj",
+    "top1",
+    "top5",
+    "validation_top1",
+    "latency_ms",
+    "cold_start_ms",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,7 +173,7 @@ def _flat(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         if key in ("top1", "top5"):
             flat[f"{key}_low"], flat[f"{key}_high"] = row.get(f"{key}_interval") or (None, None)
     flat["churn"] = churn(row, rows)
-    flat.update({key: row.get(key) for key in ("peak_memory_bytes", "seconds", "machine")})
+    flat.update({key: row.get(key) for key in ("peak_memory_bytes", "seconds", "machine", "command")})
     return flat
 
 

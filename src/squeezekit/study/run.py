@@ -10,7 +10,8 @@ from typing import Any
 
 from squeezekit import files
 from squeezekit.data import open_dataset
-from squeezekit.study.agenda import Agenda, RowSpec, Site, Stage, StudyPlan, make_agenda
+from squeezekit.study import joules
+from squeezekit.study.agenda import Agenda, RowSpec, Site, Stage, StudyPlan, describe_plan, make_agenda
 from squeezekit.study.energy import Meter, add_up, total_energy
 from squeezekit.study.estimate import estimate
 from squeezekit.study.executors import Executor, InProcess, Task
@@ -240,13 +241,8 @@ def _describe(plan: StudyPlan, site: Site, command: str) -> dict[str, Any]:
             "truth": [int(label) for label in dataset.test.labels],
             "test_paths": [_relative(path, site.source) for path in dataset.test.paths],
         },
-        "preprocess": site.preprocess.to_dict(),
-        "model": plan.model,
-        "width": plan.width,
-        "grid": plan.grid.levels(),
-        "seeds": list(plan.seed_numbers),
-        "settings": plan.settings.to_dict(),
-        "compress_settings": plan.compress_settings.to_dict(),
+        **describe_plan(plan, site.preprocess),
+        "inference_energy": joules.ASSUMPTIONS,
         **describe_machine(),
     }
 

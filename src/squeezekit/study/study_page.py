@@ -18,7 +18,7 @@ import squeezekit
 from squeezekit import files
 from squeezekit.study import study_charts, study_made
 from squeezekit.study.charts import sequence
-from squeezekit.study.effects import Estimate
+from squeezekit.study.effects import Estimate, full_rows
 from squeezekit.study.findings import Findings, View, bought, points, ratio, signed, study_findings
 from squeezekit.study.pages import source, template, unbroken
 from squeezekit.study.pictures import MAX_PICTURES, pictures_of
@@ -49,8 +49,8 @@ def render_study(
     found = found or study_findings(results)
     rows, data = results.rows, results.common["data"]
     trainings = [item for item in sequence(results.common.get("trainings")) if isinstance(item, Mapping)]
-    groups, curves = study_charts.training_groups(trainings, rows)
-    names = study_charts.training_names(trainings, rows)
+    groups, curves = study_made.training_groups(trainings, rows)
+    names = study_made.training_names(trainings, rows)
     script = source("study_page.js")
     return template("study_page.html").render(
         title=found.sentences[0] if found.sentences else "squeezekit study",
@@ -85,10 +85,9 @@ def render_study(
         shared=study_made.shared_trainings(results, names),
         shared_sentence=study_made.shared_sentence(results),
         command=clip(results.common.get("command") or "", _MAX_LONG),
-        commands=[(view, study_made.commands(view.row, results.common).splitlines()) for view in found.views],
+        commands=[(view, study_made.row_command(view.row, results.common)) for view in found.views],
+        inference=clip(results.common.get("inference_energy") or "", _MAX_LONG),
         facts=study_made.facts(results),
-        # A line's end is a control character: it passes the templates only as markup.
-        newline=markupsafe.Markup("\n"),
         version=squeezekit.__version__,
         losses=lambda view: _losses(view, found.labels),
         told=lambda view: _told(view, found.labels),
@@ -279,7 +278,7 @@ def _flips(
         return []
     factors, paths = found.picks[0].row["factors"], sequence(data.get("test_paths"))
     after = [view.row["predicted"] for view in found.views if view.row["factors"] == factors]
-    before = [view.row["predicted"] for view in found.views if view.name == "uncompressed"]
+    before = [row["predicted"] for row in full_rows([view.row for view in found.views])]
     return [
         {
             "truth": found.labels[found.truth[image]],
