@@ -50,7 +50,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     # TensorFlow, which `data` brings anyway, for one kernel that Keras has no name for.
     "training": {"keras", "numpy", "tensorflow"},
     "export": {"tensorflow", "keras", "flatbuffers", "ai_edge_litert", "numpy"},
-    "study": {"jinja2", "markupsafe", "numpy", "keras", "codecarbon"},
+    "study": {"jinja2", "markupsafe", "numpy", "keras", "codecarbon", "resvg_py"},
     "cli": {"click"},
     "__main__": set(),
 }

@@ -25,9 +25,8 @@ def command_of(record: Mapping[str, Any], factors: Mapping[str, str], seed: int)
         seed: of the row.
 
     Example:
-        >>> print(command_of({"seeds": [0, 1]}, {"fire": "separable", "prune": "prune(0.8)", "coder": "rans"}, 1))
-        squeezekit study DATA -o row --seed 0 --techniques fire,prune,coder --level separable --level 'prune(0.8)'
-        --level rans --only 1
+        >>> print(command_of({"seeds": [0, 1]}, {"fire": "separable", "prune": "", "coder": "rans"}, 1))
+        squeezekit study DATA -o row --seed 0 --techniques fire,coder --level separable --level rans --only 1
     """
     words = ["squeezekit", "study", "DATA", "-o", "row"]
     settings, side = record.get("settings") or {}, (record.get("preprocess") or {}).get("height")

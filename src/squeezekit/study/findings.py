@@ -330,7 +330,7 @@ def _smallest(found: Findings) -> str:
     low, high = row["top1_interval"]
     right = f"{percent(row['top1'])} of {images} test images right ({100 * low:.1f} to {percent(high)}"
     if not baselines:
-        return f"{size(row['bytes']['file'])} is the smallest file, and {right})."
+        return f"The smallest file has {size(row['bytes']['file'])} and gets {right})."
     right += f"; AlexNet: {percent(sum(baselines) / len(baselines))})"
     # Rounded down where decimals no longer matter: the sentence may not claim more than the file holds.
     fold = view.times_smaller or 0.0
@@ -358,7 +358,10 @@ def _payers(found: Findings) -> str:
     compressed = [view for view in found.views if view.changes]
     if worst is None or not compressed:
         return ""
-    if worst.estimate.value < 0:
+    if worst.estimate.high is not None and worst.estimate.value < 0 <= worst.estimate.high:
+        # An interval that holds zero does not say that anything was lost.
+        cost = f"No technique surely costs accuracy: {_noun(worst)} comes nearest, {points(worst.estimate)} on average"
+    elif worst.estimate.value < 0:
         cost = f"{_capital(_noun(worst))} costs most accuracy, {points(worst.estimate)} on average"
     else:
         cost = "No technique costs accuracy on average"
