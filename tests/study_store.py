@@ -90,6 +90,7 @@ def row(factors, seed, size, **more):
         "parameters": 725_574 if factors else 23_476_000,
         "nonzero": 148_210 if factors.get("prune") else 725_574,
         "macs": 81_000_000,
+        "inference_uj": 1204.3,
         "top1": top1,
         "top5": 0.99,
         "top1_interval": wilson(top1),
@@ -130,6 +131,7 @@ def common(stored):
             "recipe": each["recipe"],
             "seed": each["seed"],
             "seconds": 300.0 + number,
+            "energy": {"kwh": 0.004 + number / 1e6},
             "curves": curve,
             "reused": number == 3,
         }
@@ -151,7 +153,7 @@ def common(stored):
         "settings": {"epochs": 24, "batch_size": 64, "learning_rate": 0.002, "optimizer": "adamw"},
         "compress_settings": {"epochs": 6},
         "trainings": list(trainings.values()),
-        "energy": {"kwh": 0.41, "assumed_watts": 45},
+        "energy": {"kwh": 0.41, "metered": False, "basis": ["processor: 45 W, a guess"]},
     }
 
 

@@ -51,7 +51,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "training": {"keras", "numpy", "tensorflow"},
     "export": {"tensorflow", "keras", "flatbuffers", "ai_edge_litert", "numpy"},
     # Ray in one file, which nothing imports but the option that asks for it.
-    "study": {"jinja2", "markupsafe", "numpy", "keras", "filelock", "ray"},
+    "study": {"jinja2", "markupsafe", "numpy", "keras", "filelock", "ray", "codecarbon", "resvg_py"},
     "cli": {"click"},
     "__main__": set(),
 }

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import study_store
+from squeezekit.study import drawing
 
 
 @pytest.fixture
@@ -19,6 +20,7 @@ def test_it_writes_every_file_again(store, squeezekit):
     assert (status, err) == (0, "")
     assert out.startswith("97.3 KB, 965 times smaller than AlexNet")
     names = {"report.html", "results.csv", "results.json", "pareto.svg", "effects.svg"}
+    names |= {"pareto.png", "effects.png"} if drawing.svg_to_bytes else set()
     assert {path.name for path in store.iterdir()} == names | {"results.jsonl", "study.json"}
     before = {name: (store / name).read_bytes() for name in names}
     for name in names:
@@ -37,6 +39,7 @@ def test_json(store, squeezekit):
     told = json.loads(out)
     assert len(told["findings"]) == 3
     assert len(told["notes"]) == 1
+    assert told["energy"]["kwh"] == 0.41
     assert [pick["pick"] for pick in told["picks"]] == ["within 1 point", "within 10 points"]
     assert told["picks"][1]["lost_over_5_points"] == ["sea"]
     fire = told["effects"]["bytes"][0]

@@ -202,3 +202,15 @@ def test_the_full_network_is_that_of_the_same_seed():
     full = effects.full_of(rows[-1], rows)
     assert full["seed"] == 1
     assert full["factors"] == grid.REFERENCE
+
+
+def test_a_coder_that_is_not_studied_is_neither_an_effect_nor_compression():
+    rows = [row for row in study(known, seeds=(0, 1)) if row["factors"]["coder"] == "small"]
+    full = effects.full_of(rows[-1], rows)
+    assert full["factors"] == {**grid.REFERENCE, "coder": "small"}
+    assert [row["seed"] for row in effects.full_rows(rows)] == [0, 1]
+    shares = by_level(effects.shapley(rows, "bytes", TRUTH))
+    assert {level: round(share.value, 6) for (level,), share in shares.items()} == {
+        "separable": -1.0, "prune(0.8)": -1.0, "share(bits=5)": 0.0, "quantize(8)": 0.0,
+    }  # fmt: skip
+    assert effects.main_effects(rows[:1], "bytes", TRUTH) == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import study_run
 
 from squeezekit import codec, models, runtime, study
+from squeezekit.cli import main
 from squeezekit.data import open_dataset
 
 # What differs from one run to the next; all else must not.
@@ -60,12 +62,32 @@ def test_a_row_has_every_figure_and_they_fit(whole, stripes_folder):
         assert row["cold_start_ms"] > row["latency_ms"] > 0
         assert 0 < row["nonzero"] <= row["parameters"]
         assert row["macs"] > 0
+        # The smallest possible: float weights from memory once, or one byte each.
+        moved = row["parameters"] * (1 if row["factors"].get("quantize") else 4)
+        assert row["inference_uj"] > moved * 160e-6
         assert row["peak_memory_bytes"] > 1e7
         assert row["versions"]["keras"] == keras.__version__
         model = runtime.load(path)
         assert model.input_shape == (1, 32, 32, 3)
         assert row["predicted"][0] == model.labels.index(model.predict(test.paths[0]).label)
     assert [row["factors"] for row in rows if row["baseline"]] == [{}]
+
+
+def test_a_rows_command_makes_its_file_again(whole, stripes_folder, tmp_path, monkeypatch, capsys):
+    result, out = whole
+    monkeypatch.chdir(tmp_path)
+
+    def run(row, *more):
+        words = shlex.split(row["command"])[1:]
+        words[words.index("DATA")] = str(stripes_folder)
+        assert main([*words, "--json", *more]) == 0
+        return json.loads(capsys.readouterr().out)["rows"]
+
+    for row in result["rows"]:
+        assert [planned["id"] for planned in run(row, "--dry-run")] == [row["id"]]
+    row = next(row for row in result["rows"] if row["factors"].get("prune") and row["factors"]["quantize"])
+    assert [without_times(again) for again in run(row, "--no-pictures")] == [without_times(row)]
+    assert (tmp_path / "row" / row["file"]).read_bytes() == (out / row["file"]).read_bytes()
 
 
 def test_the_levels_are_what_is_in_the_file(whole):

@@ -24,7 +24,7 @@ __all__ = ["command"]
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(out: Path, no_pictures: bool, folder: Path | None, as_json: bool) -> None:
-    """Write OUT/report.html, results.csv, results.json, pareto.svg and effects.svg of the study in the folder OUT.
+    """Write OUT/report.html, results.csv, results.json, and pareto and effects as .svg and .png, of the study in OUT.
 
     They come from OUT/results.jsonl and OUT/study.json alone; nothing is trained or measured. Pictures of
     images whose label flips are taken from the study's images where those can be found.
@@ -33,7 +33,8 @@ def command(out: Path, no_pictures: bool, folder: Path | None, as_json: bool) ->
     for note in results.notes:
         click.echo(f"squeezekit: note: {plain(note)}", err=True)
     if as_json:
-        print_json({"files": [str(path) for path in paths], "notes": results.notes, **study.summary(found)})
+        told = {"files": [str(path) for path in paths], "notes": results.notes, **study.summary(found)}
+        print_json({**told, "energy": results.common.get("energy")})
         return
     for sentence in found.sentences:
         click.echo(sentence)

@@ -72,6 +72,12 @@ _QUICK_EPOCHS, _QUICK_COMPRESS_EPOCHS, _QUICK_SIZE, _QUICK_WIDTH = 2, 1, 32, 0.2
 @click.option(
     "--quick", is_flag=True, help="Narrow networks, few pixels, epochs and factors: to see it work."
 )
+@click.option(
+    "--only",
+    metavar="SEED",
+    type=click.IntRange(0),
+    help="Make one file alone: with every --level, of this seed; AlexNet's without --level.",
+)
 @click.option("--no-pictures", is_flag=True, help="Leave images out of the report: for a page to publish.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and about how long it takes.")
 @training_options
@@ -90,6 +96,7 @@ def command(
     stage_cpus: int | None,
     no_baseline: bool,
     quick: bool,
+    only: int | None,
     no_pictures: bool,
     dry_run: bool,
     settings: training.Settings,
@@ -107,8 +114,16 @@ def command(
         levels = (*levels, *_QUICK_CODERS)
     if quick:
         settings = dataclasses.replace(settings, epochs=settings.epochs or _QUICK_EPOCHS)
+    grid = study.grid_of([name.strip() for name in chosen.split(",") if name.strip()], levels)
+    alone = None
+    if only is not None:
+        if only < settings.seed:
+            raise ValueError(f"Expected --only from --seed on. Received: {only} with --seed {settings.seed}.")
+        seeds = max(seeds, only - settings.seed + 1)
+        # Of a factor's levels the one that was named is the last.
+        alone = (only, {name: those[-1] for name, those in grid.levels().items()} if levels else {})
     plan = study.StudyPlan(
-        grid=study.grid_of([name.strip() for name in chosen.split(",") if name.strip()], levels),
+        grid=grid,
         model=model,
         width=width or (_QUICK_WIDTH if quick else 1.0),
         size=size or (_QUICK_SIZE if quick else 0),
@@ -117,6 +132,7 @@ def command(
         seeds=seeds,
         baseline=not no_baseline,
         probes=1 if quick else study.StudyPlan.probes,
+        only=alone,
     )
     progress = training.Progress()
     if dry_run:
@@ -225,7 +241,7 @@ def _result_text(result: Mapping[str, Any]) -> str:
     rows: Sequence[Mapping[str, Any]] = sorted(
         result["rows"], key=lambda row: (row["bytes"]["file"], row["id"])
     )
-    full = {row["seed"]: row for row in rows if _is_uncompressed(row)}
+    full = {row["seed"]: row for row in study.full_rows(rows)}
     against = {row["seed"]: row for row in rows if row["baseline"]} or full
     factors = [name for name, levels in result["grid"].items() if len(levels) > 1]
     cells = []
@@ -252,10 +268,6 @@ def _result_text(result: Mapping[str, Any]) -> str:
         "than from the uncompressed network of the same seed."
     )
     return f"{table(header, cells, right=right)}\n\n{note}"
-
-
-def _is_uncompressed(row: Mapping[str, Any]) -> bool:
-    return not row["baseline"] and not row["recipe"] and row["factors"]["fire"] == "standard"
 
 
 def _clock(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """The whole job from images to a table, and the page that shows it."""
 
 from squeezekit.study.agenda import StudyPlan
+from squeezekit.study.effects import full_rows
 from squeezekit.study.executors import Executor, InProcess, Task
 from squeezekit.study.findings import Findings, study_findings, summary
 from squeezekit.study.grid import FACTORS, Grid, grid_of
@@ -37,6 +38,7 @@ __all__ = [
     "disagreement",
     "dry_run",
     "effects_svg",
+    "full_rows",
     "grid_of",
     "measure_file",
     "open_workshop",

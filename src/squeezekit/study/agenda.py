@@ -14,15 +14,16 @@ from squeezekit import models
 from squeezekit.compress import parse
 from squeezekit.data import Dataset
 from squeezekit.preprocess import Preprocess
+from squeezekit.study.again import command_of
 from squeezekit.study.grid import Grid
 from squeezekit.training import Precision, Settings, bfloat16_is_fast, settings_for
 
-__all__ = ["TRAINING_CODE", "Agenda", "RowSpec", "Site", "Stage", "StudyPlan", "make_agenda"]
+__all__ = ["TRAINING_CODE", "Agenda", "RowSpec", "Site", "Stage", "StudyPlan", "describe_plan", "make_agenda"]
 
 TRAINING_CODE = 1
 """Kept by hand: raise it when the same settings no longer train the same network, and no old stage is reused."""
 
-_MEASURING_CODE = 1
+_MEASURING_CODE = 2
 """The same for what makes a row of a trained stage: export, packing, measures."""
 
 
@@ -41,6 +42,7 @@ class StudyPlan:
         baseline: whether AlexNet is trained too, with the same settings.
         validation: share of the training images that the curves are drawn by.
         probes: fresh processes that each file's cold start is the median of.
+        only: seed and factors of the one row to make (no factors: AlexNet's), with what it needs; None makes all.
 
     Raises:
         ValueError: a value is out of range.
@@ -60,6 +62,7 @@ class StudyPlan:
     baseline: bool = True
     validation: float = 0.1
     probes: int = 3
+    only: tuple[int, Mapping[str, str]] | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("compress_epochs", 0), ("seeds", 1), ("probes", 1)):
@@ -187,12 +190,14 @@ class RowSpec:
         stage: the stage whose network it is of.
         factors: a level of each factor; none for AlexNet.
         file: name of its file, relative to the study's folder.
+        command: what makes it alone.
     """
 
     id: str
     stage: Stage
     factors: Mapping[str, str]
     file: str
+    command: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -219,6 +224,9 @@ def make_agenda(plan: StudyPlan, dataset: Dataset, preprocess: Preprocess) -> Ag
         plan: with its settings filled in (`for_images`).
         dataset: the images.
         preprocess: what the networks see of an image.
+
+    Raises:
+        ValueError: `plan.only` is no row of it.
     """
     common = {
         "squeezekit": squeezekit.__version__,
@@ -227,6 +235,7 @@ def make_agenda(plan: StudyPlan, dataset: Dataset, preprocess: Preprocess) -> Ag
         "split": {"validation": plan.validation, "seed": plan.settings.seed},
         "preprocess": preprocess.to_dict(),
     }
+    record = describe_plan(plan, preprocess)
     stages: list[Stage] = []
     rows: list[RowSpec] = []
     for seed in plan.seed_numbers:
@@ -237,12 +246,35 @@ def make_agenda(plan: StudyPlan, dataset: Dataset, preprocess: Preprocess) -> Ag
             stages += found.values()
             for factors in plan.grid.combinations():
                 if factors["fire"] == fire:
-                    rows.append(_row(found[Grid.recipe(factors)], factors))
+                    rows.append(_row(found[Grid.recipe(factors)], factors, record))
         if plan.baseline:
             (alexnet,) = _stages(plan, common, "alexnet", seed, ())
             stages.append(alexnet)
-            rows.append(_row(alexnet, {}))
+            rows.append(_row(alexnet, {}, record))
+    if plan.only is not None:
+        rows = [row for row in rows if (row.stage.seed, dict(row.factors)) == plan.only]
+        if not rows:
+            raise ValueError(f"Expected a row of the study to make alone. Received: {plan.only}.")
+        stages = [stage for stage in stages if stage.key in rows[0].stage.keys]
     return Agenda(tuple(stages), tuple(rows))
+
+
+def describe_plan(plan: StudyPlan, preprocess: Preprocess) -> dict[str, Any]:
+    """What `study.json` says of a plan; enough to make each row again.
+
+    Args:
+        plan: with its settings filled in.
+        preprocess: what the networks see of an image.
+    """
+    return {
+        "preprocess": preprocess.to_dict(),
+        "model": plan.model,
+        "width": plan.width,
+        "grid": plan.grid.levels(),
+        "seeds": list(plan.seed_numbers),
+        "settings": plan.settings.to_dict(),
+        "compress_settings": plan.compress_settings.to_dict(),
+    }
 
 
 def _stages(
@@ -268,14 +300,15 @@ def _stages(
         yield Stage(network, recipe, seed, settings, plan.width, keys[recipe], identity)
 
 
-def _row(stage: Stage, factors: Mapping[str, str]) -> RowSpec:
+def _row(stage: Stage, factors: Mapping[str, str], record: Mapping[str, Any]) -> RowSpec:
     identity = {"stage": stage.key, "factors": dict(factors), "measuring_code": _MEASURING_CODE}
     row_id = _digest(identity)[:16]
     words = ["alexnet"] if not factors else [level for level in factors.values() if level]
     title = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join([*words, f"seed{stage.seed}"]))
     suffix = ".sqz" if factors else ".tflite"
     # The title is for people and cut short; the digits make it one of its kind.
-    return RowSpec(row_id, stage, factors, f"files/{title[:100].strip('-')}-{row_id[:8]}{suffix}")
+    file = f"files/{title[:100].strip('-')}-{row_id[:8]}{suffix}"
+    return RowSpec(row_id, stage, factors, file, command_of(record, factors, stage.seed))
 
 
 def _digest(identity: Mapping[str, Any]) -> str:

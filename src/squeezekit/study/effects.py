@@ -24,7 +24,9 @@ __all__ = [
     "class_changes",
     "flips",
     "full_of",
+    "full_rows",
     "interactions",
+    "is_uncompressed",
     "main_effects",
     "pareto",
     "shapley",
@@ -212,15 +214,32 @@ def smallest_within(rows: Sequence[Row], points: float) -> Row | None:
 
 def full_of(row: Row, rows: Sequence[Row]) -> Row | None:
     """The network of the same seed to which nothing was done; None while it is not there."""
-    for other in rows:
-        factors = other["factors"]
-        if (
-            other["seed"] == row["seed"]
-            and factors
-            and all(level == REFERENCE[factor] for factor, level in factors.items())
-        ):
-            return other
-    return None
+    return next((other for other in full_rows(rows) if other["seed"] == row["seed"]), None)
+
+
+def full_rows(rows: Sequence[Row]) -> list[Row]:
+    """A row of each seed's uncompressed network, the largest file of several: that without a coder, if it is there."""
+    found: dict[int, Row] = {}
+    for row in rows:
+        known = found.get(row["seed"])
+        if is_uncompressed(row) and (known is None or row["bytes"]["file"] > known["bytes"]["file"]):
+            found[row["seed"]] = row
+    return list(found.values())
+
+
+def is_uncompressed(row: Row) -> bool:
+    """Whether nothing was done to a row's network; a coder writes it down, and changes no answer.
+
+    Example:
+        >>> is_uncompressed({"factors": {"fire": "standard", "prune": "", "coder": "small"}})
+        True
+        >>> is_uncompressed({"factors": {}, "baseline": True})
+        False
+    """
+    factors = row["factors"]
+    return bool(factors) and all(
+        level == REFERENCE[factor] for factor, level in factors.items() if factor != "coder"
+    )
 
 
 def class_changes(row: Row, full: Row, truth: Sequence[int], classes: int) -> list[ClassChange]:
@@ -268,7 +287,12 @@ class _Table:
         if measure not in ("bytes", "latency", "top1"):
             raise ValueError(f"Expected a measure of bytes, latency or top1. Received: {measure!r}.")
         rows = [row for row in rows if row["factors"]]
-        self.factors = [name for name in REFERENCE if any(name in row["factors"] for row in rows)]
+        # What all rows have in common, a coder that was not studied, is no effect.
+        self.factors = [
+            name
+            for name, level in REFERENCE.items()
+            if len({row["factors"].get(name, level) for row in rows}) > 1
+        ]
         by_seed: dict[int, dict[Cell, Row]] = {}
         for row in rows:
             cell = tuple(row["factors"].get(name, REFERENCE[name]) for name in self.factors)

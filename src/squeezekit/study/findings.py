@@ -3,10 +3,11 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from squeezekit.study import effects
+from squeezekit.study.charts import mapping, sequence
 from squeezekit.study.effects import ClassChange, Effect, Estimate
 from squeezekit.study.grid import REFERENCE
 from squeezekit.study.results import Results, churn, times_smaller
@@ -111,8 +112,12 @@ def level_name(factor: str, level: str) -> str:
     return _LEVELS.get((factor, level)) or level or f"no {factor}"
 
 
-def row_name(row: Row) -> str:
+def row_name(row: Row, unstudied: Collection[str] = ()) -> str:
     """What was done to the network, in words.
+
+    Args:
+        row: of a study.
+        unstudied: factors that all rows have the same level of, which is no news.
 
     Example:
         >>> row_name({"factors": {"fire": "separable", "prune": "", "coder": "rans"}})
@@ -123,7 +128,7 @@ def row_name(row: Row) -> str:
     done = [
         level_name(factor, level)
         for factor, level in row["factors"].items()
-        if level != REFERENCE.get(factor, "")
+        if level != REFERENCE.get(factor, "") and factor not in unstudied
     ]
     return ", ".join(done) or "uncompressed"
 
@@ -183,6 +188,8 @@ def study_findings(results: Results) -> Findings:
     """
     rows, data = results.rows, results.common["data"]
     labels, truth = data["labels"], data["truth"]
+    grid = mapping(results.common.get("grid"))
+    unstudied = [factor for factor, levels in grid.items() if len(sequence(levels)) == 1]
     chosen: dict[str, str] = {}
     for within, name in zip(_WITHIN, ("within 1 point", "within 10 points"), strict=True):
         row = effects.smallest_within(rows, within)
@@ -192,7 +199,7 @@ def study_findings(results: Results) -> Findings:
     views = [
         View(
             row=row,
-            name=row_name(row),
+            name=row_name(row, unstudied),
             times_smaller=times_smaller(row, rows),
             churn=churn(row, rows),
             changes=_changes(row, rows, truth, len(labels)),
@@ -262,8 +269,8 @@ def _plain(those: Sequence[Effect], measure: str) -> list[dict[str, Any]]:
 
 
 def _changes(row: Row, rows: Sequence[Row], truth: Sequence[int], classes: int) -> list[ClassChange]:
-    full = None if row.get("baseline") else effects.full_of(row, rows)
-    if full is None or row["predicted"] is full["predicted"]:
+    full = None if row.get("baseline") or effects.is_uncompressed(row) else effects.full_of(row, rows)
+    if full is None:
         return []
     return effects.class_changes(row, full, truth, classes)
 
@@ -307,7 +314,7 @@ def _flipped(view: View | None, views: Sequence[View]) -> list[int]:
     if view is None:
         return []
     same = [other.row for other in views if other.row["factors"] == view.row["factors"]]
-    full = [other.row for other in views if other.name == "uncompressed"]
+    full = effects.full_rows([other.row for other in views])
     return effects.flips(same, full) if full else []
 
 
@@ -323,7 +330,7 @@ def _smallest(found: Findings) -> str:
     low, high = row["top1_interval"]
     right = f"{percent(row['top1'])} of {images} test images right ({100 * low:.1f} to {percent(high)}"
     if not baselines:
-        return f"{size(row['bytes']['file'])} is the smallest file, and {right})."
+        return f"The smallest file has {size(row['bytes']['file'])} and gets {right})."
     right += f"; AlexNet: {percent(sum(baselines) / len(baselines))})"
     # Rounded down where decimals no longer matter: the sentence may not claim more than the file holds.
     fold = view.times_smaller or 0.0
@@ -351,7 +358,10 @@ def _payers(found: Findings) -> str:
     compressed = [view for view in found.views if view.changes]
     if worst is None or not compressed:
         return ""
-    if worst.estimate.value < 0:
+    if worst.estimate.high is not None and worst.estimate.value < 0 <= worst.estimate.high:
+        # An interval that holds zero does not say that anything was lost.
+        cost = f"No technique surely costs accuracy: {_noun(worst)} comes nearest, {points(worst.estimate)} on average"
+    elif worst.estimate.value < 0:
         cost = f"{_capital(_noun(worst))} costs most accuracy, {points(worst.estimate)} on average"
     else:
         cost = "No technique costs accuracy on average"

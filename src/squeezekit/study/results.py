@@ -12,8 +12,10 @@ from typing import Any
 
 from squeezekit import files
 from squeezekit.errors import FormatError
+from squeezekit.study.charts import mapping
 from squeezekit.study.effects import full_of
 from squeezekit.study.grid import REFERENCE
+from squeezekit.study.table import figure
 
 __all__ = ["Results", "disagreement", "read_results", "write_csv", "write_json"]
 
@@ -22,7 +24,18 @@ Row = Mapping[str, Any]
 # A row of 60,000 test images is some 200 KB; nothing honest comes near this.
 _MAX_BYTES = 1_000_000_000
 
-_FIGURES = ("parameters", "nonzero", "macs", "top1", "top5", "validation_top1", "latency_ms", "cold_start_ms")
+_FIGURES = (
+    "parameters",
+    "nonzero",
+    "macs",
+    "activations",
+    "inference_uj",
+    "top1",
+    "top5",
+    "validation_top1",
+    "latency_ms",
+    "cold_start_ms",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,17 +103,20 @@ def read_results(out: str | os.PathLike[str]) -> Results:
     return Results(list(rows.values()), common, notes)
 
 
-def write_csv(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
+def write_csv(rows: Sequence[Row], path: str | os.PathLike[str], trainings: Sequence[Any] = ()) -> None:
     """Write a line for each row, figures flat: for a spreadsheet, pandas or R.
 
     Proportions are in [0, 1]; `times_smaller` is against AlexNet, `churn` the share of test images that the
-    uncompressed network of the same seed calls something else. What was not measured is empty.
+    uncompressed network of the same seed calls something else; `stage_kwh` is of the row's last training, which rows
+    of other coders share; `inference_uj` is an estimate. What was not measured is empty.
 
     Args:
         rows: of a study.
         path: where the file goes; replaced as a whole.
+        trainings: of `study.json`.
     """
-    table = [_flat(row, rows) for row in rows]
+    spent = _energy_by_stage(trainings)
+    table = [{**_flat(row, rows), "stage_kwh": spent.get(row.get("stage"))} for row in rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(table[0]) if table else [], lineterminator="\n")
     writer.writeheader()
@@ -108,19 +124,29 @@ def write_csv(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     files.write_text(path, text.getvalue())
 
 
-def write_json(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
-    """Write the rows as one JSON array, whole but for `predicted`, with `times_smaller` and `churn` of `write_csv`.
+def write_json(rows: Sequence[Row], path: str | os.PathLike[str], trainings: Sequence[Any] = ()) -> None:
+    """Write the rows as one JSON array, whole but for `predicted`, with what `write_csv` adds to them.
 
     Args:
         rows: of a study.
         path: where the file goes; replaced as a whole.
+        trainings: of `study.json`.
     """
     table = []
+    spent = _energy_by_stage(trainings)
     for row in rows:
         plain = {key: value for key, value in row.items() if key != "predicted"}
         plain["times_smaller"], plain["churn"] = times_smaller(row, rows), churn(row, rows)
+        plain["stage_kwh"] = spent.get(row.get("stage"))
         table.append(plain)
     files.write_json(path, table)
+
+
+def _energy_by_stage(trainings: Sequence[Any]) -> dict[Any, float | None]:
+    """Kilowatt-hours of each training that tells them."""
+    return {
+        mapping(one).get("stage"): figure(mapping(mapping(one).get("energy")).get("kwh")) for one in trainings
+    }
 
 
 def times_smaller(row: Row, rows: Sequence[Row]) -> float | None:
@@ -162,7 +188,7 @@ def _flat(row: Row, rows: Sequence[Row]) -> dict[str, Any]:
         if key in ("top1", "top5"):
             flat[f"{key}_low"], flat[f"{key}_high"] = row.get(f"{key}_interval") or (None, None)
     flat["churn"] = churn(row, rows)
-    flat.update({key: row.get(key) for key in ("peak_memory_bytes", "seconds", "machine")})
+    flat.update({key: row.get(key) for key in ("peak_memory_bytes", "seconds", "machine", "command")})
     return flat
 
 

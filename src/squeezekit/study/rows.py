@@ -1,5 +1,6 @@
 """Rows of a study: a trained stage exported, packed with each coder, and measured on the files that ship."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from squeezekit.data import Split
 from squeezekit.errors import DataError, FormatError
 from squeezekit.quiet import quiet_native
 from squeezekit.study.agenda import RowSpec, Site, Stage
+from squeezekit.study.joules import inference_uj
 from squeezekit.study.measure import evaluate_split, share_interval
 from squeezekit.study.stages import read_stage
 from squeezekit.study.workshop import Workshop, describe_machine
@@ -82,6 +84,7 @@ def measure_rows(
             "factors": dict(row.factors),
             **network,
             "file": row.file,
+            "command": row.command,
             "bytes": _bytes(data),
             **answers,
             "cold_start_ms": cold.cold_start_ms,
@@ -93,27 +96,34 @@ def measure_rows(
 
 def _network_row(stage: Stage, plain: keras.Model) -> dict[str, Any]:
     figures = compress.measure(plain)
+    # What the layers that compute hand on; activation functions are done in place.
+    activations = sum(math.prod(layer.output.shape[1:]) for layer in plain.layers if layer.weights)
+    costs = {"macs": figures.macs, "parameters": figures.parameters, "activations": activations}
     return {
         "recipe": stage.recipe,
         "network": stage.network,
         "seed": stage.seed,
         "stage": stage.key,
-        "parameters": figures.parameters,
+        **costs,
         "nonzero": figures.nonzero,
-        "macs": figures.macs,
+        "inference_uj": inference_uj(**costs, dtype="int8" if _is_int8(stage) else "float32"),
     }
+
+
+def _is_int8(stage: Stage) -> bool:
+    """Whether a stage ships in integers: then its weights have been quantized."""
+    return any(technique.name == "quantize" for technique in compress.parse(stage.recipe))
 
 
 def _export(
     site: Site, stage: Stage, plain: keras.Model, ranges: Mapping[str, Sequence[float]], progress: Progress
 ) -> bytes:
-    """The stage's `.tflite`: full-integer if its weights were quantized, else float."""
+    """The stage's `.tflite`, full-integer or float."""
     shop = Workshop(site.source, site.out, site.dataset, site.preprocess, stage.seed, progress)
     path = shop.work / f"{stage.key[:16]}.tflite"
     files.remove_leftovers(path)
-    int8 = any(technique.name == "quantize" for technique in compress.parse(stage.recipe))
     bounds = {name: (low, high) for name, (low, high) in ranges.items()}
-    shop.export(plain, path, recipe=stage.recipe, int8=int8, ranges=bounds)
+    shop.export(plain, path, recipe=stage.recipe, int8=_is_int8(stage), ranges=bounds)
     tflite = path.read_bytes()
     path.unlink()
     return tflite

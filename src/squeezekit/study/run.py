@@ -11,7 +11,9 @@ from typing import Any
 
 from squeezekit import files
 from squeezekit.data import open_dataset
-from squeezekit.study.agenda import Agenda, RowSpec, Site, Stage, StudyPlan, make_agenda
+from squeezekit.study import joules
+from squeezekit.study.agenda import Agenda, RowSpec, Site, Stage, StudyPlan, describe_plan, make_agenda
+from squeezekit.study.energy import Meter, add_up, total_energy
 from squeezekit.study.estimate import estimate
 from squeezekit.study.executors import Executor, InProcess, Task
 from squeezekit.study.locks import lock_study
@@ -167,10 +169,14 @@ class _Study:
         if not rows:
             return
         done = {row["id"]: row for row in self.store}
-        for row in measure_rows(
-            self.site, stage, rows, done=done, probes=self.plan.probes, progress=self.progress
-        ):
-            self.store.append(row)
+        with Meter() as meter:
+            for row in measure_rows(
+                self.site, stage, rows, done=done, probes=self.plan.probes, progress=self.progress
+            ):
+                self.store.append(row)
+        earlier = self.record["energy"].get("measuring")
+        self.record["energy"]["measuring"] = add_up([*([earlier] if earlier else []), meter.record()])
+        self._write()
 
     def _note(self, stage: Stage) -> None:
         """Take a stage's record into the study's."""
@@ -185,10 +191,13 @@ class _Study:
             "precision": record["precision"],
             "curves": record["curves"],
             "reused": record["study"] != self.site.study,
+            # Stages of before it was measured have none.
+            "energy": record.get("energy"),
         }
 
     def _write(self) -> None:
         self.record["trainings"] = [training for training in self.trainings.values() if training]
+        self.record["energy"] = total_energy(self.record["trainings"], self.record["energy"].get("measuring"))
         files.write_json(self.site.out / _RECORD, self.record)
 
 
@@ -237,9 +246,10 @@ def _open_record(path: Path) -> dict[str, Any]:
     """The earlier `study.json`'s parts that outlive a kill, or new ones."""
     if path.exists():
         earlier = json.loads(path.read_text("utf-8"))
-        return {key: earlier[key] for key in ("id", "started", "trainings")}
+        kept = {key: earlier[key] for key in ("id", "started", "trainings")}
+        return {**kept, "energy": {"measuring": (earlier.get("energy") or {}).get("measuring")}}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"id": uuid.uuid4().hex[:16], "started": now, "trainings": []}
+    return {"id": uuid.uuid4().hex[:16], "started": now, "trainings": [], "energy": {}}
 
 
 def _describe(plan: StudyPlan, site: Site, command: str) -> dict[str, Any]:
@@ -253,15 +263,9 @@ def _describe(plan: StudyPlan, site: Site, command: str) -> dict[str, Any]:
             "truth": [int(label) for label in dataset.test.labels],
             "test_paths": [_relative(path, site.source) for path in dataset.test.paths],
         },
-        "preprocess": site.preprocess.to_dict(),
-        "model": plan.model,
-        "width": plan.width,
-        "grid": plan.grid.levels(),
-        "seeds": list(plan.seed_numbers),
-        "settings": plan.settings.to_dict(),
-        "compress_settings": plan.compress_settings.to_dict(),
+        **describe_plan(plan, site.preprocess),
+        "inference_energy": joules.ASSUMPTIONS,
         **describe_machine(),
-        "energy": None,
     }
 
 

@@ -12,12 +12,13 @@ from squeezekit import files, models
 from squeezekit.compress import parse
 from squeezekit.errors import DataError
 from squeezekit.study.agenda import Site, Stage
+from squeezekit.study.energy import Meter
 from squeezekit.study.locks import lock_stage
 from squeezekit.training import History, Progress, compress_in_stages, train_network
 
 __all__ = ["is_finished", "read_stage", "train_stage"]
 
-_MODEL, _RECORD = "model.keras", "stage.json"
+_MODEL, _RECORD, _ENERGY = "model.keras", "stage.json", "energy.json"
 
 
 def is_finished(site: Site, key: str) -> bool:
@@ -35,8 +36,8 @@ def train_stage(site: Site, stage: Stage, *, progress: Progress | None = None) -
     """Train a stage, or load its record when it is in the cache; after a kill it goes on from its last epoch.
 
     CACHE/KEY holds `model.keras` (from scratch with its BatchNorm, else plain), `stage.json`, the
-    checkpoint and the log. The stages before it are loaded, and trained if they are not there. While another process
-    trains the same stage, this one waits, and takes what it left.
+    checkpoint and the log; while it is trained, `energy.json`. The stages before it are loaded, and trained if they are
+    not there. While another process trains the same stage, this one waits, and takes what it left.
 
     Args:
         site: where the study works.
@@ -73,11 +74,31 @@ def _train(site: Site, stage: Stage, progress: Progress) -> dict[str, Any]:
     """Train a stage that nobody else is training, and write it down."""
     if stage.recipe and not is_finished(site, stage.keys[0]):
         raise ValueError(f"Expected a trained {stage.network} in {site.folder(stage.keys[0])}.")
+    folder = site.folder(stage.key)
+    started = time.monotonic()
+    interrupted = any(folder.glob("*.checkpoint.npz"))
+    with Meter(folder / _ENERGY, resumed=interrupted) as meter:
+        model, history, ranges = _trained(site, stage, progress)
+    for name in (_MODEL, _RECORD, _ENERGY, "hooked.keras"):
+        files.remove_leftovers(folder / name)
+    with files.replacing(folder / _MODEL) as temporary:
+        model.save(temporary)
+    record = _record(site, stage, history, ranges, time.monotonic() - started)
+    record["energy"] = meter.record()
+    # Last: it says that everything else is there.
+    files.write_json(folder / _RECORD, record)
+    (folder / _ENERGY).unlink(missing_ok=True)
+    return record
+
+
+def _trained(
+    site: Site, stage: Stage, progress: Progress | None
+) -> tuple[keras.Model, History, dict[str, tuple[float, float]]]:
+    """The training itself: network, curves, and the ranges of its activations where it measured them."""
     # Whatever else this process has built leaves no trace: not in names, not in draws, not in memory.
     keras.utils.clear_session()
     keras.utils.set_random_seed(stage.seed)
     folder = site.folder(stage.key)
-    started = time.monotonic()
     if stage.recipe:
         compressed = compress_in_stages(
             models.load(site.folder(stage.keys[0]) / _MODEL),
@@ -89,26 +110,17 @@ def _train(site: Site, stage: Stage, progress: Progress) -> dict[str, Any]:
             folders=[site.folder(key) for key in stage.keys[1:]],
             progress=progress,
         )
-        model, history, ranges = compressed.model, compressed.stages[-1].history, dict(compressed.ranges)
-    else:
-        model, history = train_network(
-            stage.network,
-            site.dataset,
-            site.preprocess,
-            stage.settings,
-            folder=folder,
-            progress=progress,
-            width=stage.width,
-        )
-        ranges = {}
-    for name in (_MODEL, _RECORD, "hooked.keras"):
-        files.remove_leftovers(folder / name)
-    with files.replacing(folder / _MODEL) as temporary:
-        model.save(temporary)
-    record = _record(site, stage, history, ranges, time.monotonic() - started)
-    # Last: it says that everything else is there.
-    files.write_json(folder / _RECORD, record)
-    return record
+        return compressed.model, compressed.stages[-1].history, dict(compressed.ranges)
+    model, history = train_network(
+        stage.network,
+        site.dataset,
+        site.preprocess,
+        stage.settings,
+        folder=folder,
+        progress=progress,
+        width=stage.width,
+    )
+    return model, history, {}
 
 
 def _record(

@@ -1,15 +1,13 @@
 """Where everything lies in the study's charts: plain figures and places, no markup; units as in `charts`."""
 
-import collections
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from squeezekit.study import charts
-from squeezekit.study.charts import Mark, Panel, interval, label_place, round_axis
-from squeezekit.study.effects import ClassChange, Effect
-from squeezekit.study.findings import Findings, View, level_name, row_name, signed
+from squeezekit.study.charts import Mark, interval, label_place, round_axis
+from squeezekit.study.effects import ClassChange, Effect, full_rows
+from squeezekit.study.findings import Findings, View, level_name, signed
 from squeezekit.study.grid import FACTORS
 from squeezekit.study.table import percent, size
 
@@ -20,7 +18,6 @@ __all__ = [
     "Change",
     "Changes",
     "Grid",
-    "Group",
     "Point",
     "Scatter",
     "bars",
@@ -29,8 +26,6 @@ __all__ = [
     "linear_ticks",
     "ratio_ticks",
     "scatter",
-    "training_groups",
-    "training_names",
 ]
 
 HEIGHT = 320
@@ -123,15 +118,6 @@ class Grid:
     rows: list[tuple[str, list[Cell | None]]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Group:
-    """All seeds of one training recipe in a panel."""
-
-    name: str
-    panels: list[Panel]
-    note: str
-
-
 def scatter(views: Sequence[View]) -> Scatter:
     """Accuracy against bytes on a logarithmic scale.
 
@@ -177,11 +163,14 @@ def scatter(views: Sequence[View]) -> Scatter:
 def _labels(points: Sequence[Point]) -> list[Mark]:
     """Names for the few points that everyone looks for: AlexNet, the uncompressed network, the picks."""
     named: dict[str, Point] = {}
+    full = [row["id"] for row in full_rows([point.view.row for point in points])]
     for point in sorted(points, key=lambda point: point.at):
         view = point.view
         name = view.pick.partition(" and ")[0]
-        if name or view.row.get("baseline") or view.name == "uncompressed":
+        if name or view.row.get("baseline"):
             named.setdefault(name or view.name, point)
+        elif view.row["id"] in full:
+            named.setdefault("uncompressed", point)
     crowd = [(point.x, point.y) for point in points]
     marks: list[Mark] = []
     for name, point in sorted(named.items(), key=lambda item: item[1].x):
@@ -363,38 +352,3 @@ def crossings(effects: Sequence[Effect], tell: Callable[[float], str], *, gain: 
         columns=[level_name(*level) for level in levels[:width]],
         rows=[(name, [*cells[:width], *[None] * (width - len(cells))]) for name, cells in rows],
     )
-
-
-def training_groups(
-    trainings: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
-) -> tuple[list[Group], charts.Curves]:
-    """The curves of all trainings on one scale, a panel for each recipe with a curve a seed.
-
-    Args:
-        trainings: of `study.json`.
-        rows: of the study; they tell what a training without a recipe was of.
-    """
-    curves = charts.curves(trainings, len(trainings))
-    grouped: dict[str, list[Panel]] = collections.defaultdict(list)
-    for name, panel in zip(training_names(trainings, rows), curves.panels, strict=True):
-        grouped[name].append(panel)
-    groups = []
-    for recipe, panels in grouped.items():
-        bests = [panel.best[1] for panel in panels if panel.best]
-        note = ""
-        if bests:
-            note = percent(max(bests))
-            if len(bests) > 1:
-                note = f"{percent(min(bests)).removesuffix(' %')} to {note}"
-        groups.append(Group(recipe, panels, note))
-    return groups, curves
-
-
-def training_names(trainings: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each training was of: its recipe, or what was made from it where it had none."""
-    names = {}
-    for row in rows:
-        if not row.get("recipe"):
-            factors = {factor: level for factor, level in row["factors"].items() if factor != "coder"}
-            names[row.get("stage")] = row_name({**row, "factors": factors})
-    return [str(item.get("recipe") or names.get(item.get("stage"), "uncompressed")) for item in trainings]

@@ -1,36 +1,93 @@
-"""How a study's rows were made: which trainings they share, commands for each, data, settings and versions."""
+"""How a study's rows were made: trainings and what they share, commands for each, data, settings and versions."""
 
+import collections
 import dataclasses
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from squeezekit.study.charts import mapping, sequence
+from squeezekit.study import charts
+from squeezekit.study.again import command_of
+from squeezekit.study.charts import Panel, mapping, sequence
+from squeezekit.study.findings import row_name
 from squeezekit.study.pages import duration, moment, pairs
 from squeezekit.study.results import Results
-from squeezekit.study.table import clip, count, figure
+from squeezekit.study.table import clip, count, figure, percent
 
-__all__ = ["Training", "commands", "facts", "shared_sentence", "shared_trainings"]
+__all__ = [
+    "Group",
+    "Training",
+    "energy_sentence",
+    "facts",
+    "kwh",
+    "row_command",
+    "shared_sentence",
+    "shared_trainings",
+    "training_groups",
+    "training_names",
+]
 
 Row = Mapping[str, Any]
 
 _MAX_LONG = 900
 _MAX_CLASSES = 32
 _SPLITS = (("train", "training"), ("validation", "validation"), ("test", "the test"))
-# Settings that a verb's options can repeat.
-_OPTIONS = ("epochs", "batch_size", "learning_rate", "optimizer", "precision")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Training:
-    """One training: what it was of, how long it took, and what came from it."""
+    """One training: what it was of, how long it took, the electricity for it, and what came from it."""
 
     name: str
     seed: Any
     took: str
+    energy: str
     files: int
     onward: int
     reused: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Group:
+    """All seeds of one training recipe in a panel."""
+
+    name: str
+    panels: list[Panel]
+    note: str
+
+
+def training_groups(
+    trainings: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> tuple[list[Group], charts.Curves]:
+    """The curves of all trainings on one scale, a panel for each recipe with a curve a seed.
+
+    Args:
+        trainings: of `study.json`.
+        rows: of the study; they tell what a training without a recipe was of.
+    """
+    curves = charts.curves(trainings, len(trainings))
+    grouped: dict[str, list[Panel]] = collections.defaultdict(list)
+    for name, panel in zip(training_names(trainings, rows), curves.panels, strict=True):
+        grouped[name].append(panel)
+    groups = []
+    for recipe, panels in grouped.items():
+        bests = [panel.best[1] for panel in panels if panel.best]
+        note = ""
+        if bests:
+            note = percent(max(bests))
+            if len(bests) > 1:
+                note = f"{percent(min(bests)).removesuffix(' %')} to {note}"
+        groups.append(Group(recipe, panels, note))
+    return groups, curves
+
+
+def training_names(trainings: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each training was of: its recipe, or what was made from it where it had none."""
+    names = {}
+    for row in rows:
+        if not row.get("recipe"):
+            factors = {factor: level for factor, level in row["factors"].items() if factor != "coder"}
+            names[row.get("stage")] = row_name({**row, "factors": factors})
+    return [str(item.get("recipe") or names.get(item.get("stage"), "uncompressed")) for item in trainings]
 
 
 def shared_trainings(results: Results, names: Sequence[str]) -> list[Training]:
@@ -51,7 +108,8 @@ def shared_trainings(results: Results, names: Sequence[str]) -> list[Training]:
         }
         files = sum(row.get("stage") == training.get("stage") for row in results.rows)
         took = duration(training.get("seconds"))
-        listed.append(Training(name, seed, took, files, len(onward), bool(training.get("reused"))))
+        spent = kwh(mapping(training.get("energy")).get("kwh"))
+        listed.append(Training(name, seed, took, spent, files, len(onward), bool(training.get("reused"))))
     return listed
 
 
@@ -73,43 +131,23 @@ def _stages(recipe: str) -> int:
     return recipe.count("|") + 1 if recipe.strip() else 0
 
 
-def commands(row: Row, common: Mapping[str, Any]) -> str:
-    """The commands that make a row's file alone, a line each; what the row itself says comes first.
+def row_command(row: Row, common: Mapping[str, Any]) -> str:
+    """The command that makes a row's file alone; what the row itself says comes first.
 
     Args:
         row: of the study.
         common: of `study.json`.
-
-    Example:
-        >>> row = {"factors": {"quantize": "quantize(8)", "coder": "rans"}, "recipe": "quantize(bits=8)",
-        ...        "network": "squeezenet-1.0", "seed": 1, "file": "files/a.sqz"}
-        >>> print(commands(row, {}))
-        squeezekit squeeze DATA -o row --model squeezenet-1.0 --seed 1 --no-baseline --recipe 'quantize(bits=8)'
-        squeezekit export row/model.keras -o row/model.tflite --int8 --calibrate DATA
-        squeezekit pack row/model.tflite -o a.sqz --coder rans
     """
     if isinstance(row.get("command"), str):
         return str(row["command"])
-    recipe, factors = str(row.get("recipe") or ""), mapping(row.get("factors"))
-    network = "alexnet" if row.get("baseline") else str(row.get("network") or "squeezenet-1.1-bypass")
-    train = ["squeezekit", "squeeze" if recipe else "train", "DATA", "-o", "row", "--model", network]
-    train += ["--seed", str(row.get("seed", 0))]
-    settings = mapping(common.get("settings"))
-    for option in _OPTIONS:
-        if settings.get(option):
-            train += [f"--{option.replace('_', '-')}", str(settings[option])]
-    if recipe:
-        epochs = mapping(common.get("compress_settings")).get("epochs")
-        train += ["--compress-epochs", str(epochs)] if epochs else []
-        train += ["--no-baseline", "--recipe", recipe]
-    export = ["squeezekit", "export", "row/model.keras", "-o", "row/model.tflite"]
-    export += ["--int8", "--calibrate", "DATA"] if factors.get("quantize") else []
-    lines = [train, export]
-    if not row.get("baseline"):
-        name = str(row.get("file") or "model.sqz").rpartition("/")[2]
-        coder = str(factors.get("coder") or "none")
-        lines.append(["squeezekit", "pack", "row/model.tflite", "-o", name, "--coder", coder])
-    return "\n".join(map(shlex.join, lines))
+    known = {
+        key: value
+        for key, value in common.items()
+        if key in ("model", "width")
+        or (key == "seeds" and isinstance(value, list))
+        or (key in ("settings", "compress_settings", "preprocess") and isinstance(value, Mapping))
+    }
+    return command_of(known, row["factors"], row["seed"])
 
 
 def facts(results: Results) -> list[tuple[str, str]]:
@@ -139,9 +177,47 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("Machine", _each("machine", rows, str)),
         ("Started", moment(common.get("started"))),
         ("Measuring the files took", duration(measured) if measured else ""),
-        ("Energy of the study", pairs(common.get("energy"))),
+        ("Energy of an inference", common.get("inference_energy") or ""),
+        ("Energy of the study", energy_sentence(mapping(common.get("energy")))),
     ]
     return [(name, clip(value, _MAX_LONG)) for name, value in known if value not in (None, "")]
+
+
+def energy_sentence(energy: Mapping[str, Any]) -> str:
+    """The electricity of a study, and whether anything metered it; "" where the study says nothing of it.
+
+    Args:
+        energy: of `study.json`.
+
+    Example:
+        >>> energy_sentence({"kwh": 0.41, "metered": False, "basis": ["processor: a guess"], "reused_kwh": 0.1})
+        'About 0.41 kWh (estimated; processor: a guess), 0.1 kWh of it in an earlier study.'
+    """
+    if not energy:
+        return ""
+    basis = "; ".join(str(text) for text in sequence(energy.get("basis")))
+    if figure(energy.get("kwh")) is None:
+        reasons = "; ".join(str(text) for text in sequence(energy.get("reason")))
+        return f"not measured{f' ({reasons})' if reasons else ''}"
+    how = "metered" if energy.get("metered") else "estimated"
+    told = f"{'' if energy.get('metered') else 'About '}{kwh(energy['kwh'])} ({how}{f'; {basis}' if basis else ''})"
+    if figure(energy.get("reused_kwh")):
+        told += f", {kwh(energy['reused_kwh'])} of it in an earlier study"
+    missing = energy.get("unmetered_trainings")
+    if missing:
+        told += f"; {count(missing)} trainings are not or not wholly in it"
+    return f"{told}."
+
+
+def kwh(value: Any) -> str:
+    """Kilowatt-hours with three significant digits; "" where unknown.
+
+    Example:
+        >>> kwh(0.041349), kwh(12.0), kwh(None)
+        ('0.0413 kWh', '12 kWh', '')
+    """
+    known = figure(value)
+    return "" if known is None else f"{float(f'{known:.3g}'):.9f}".rstrip("0").rstrip(".") + " kWh"
 
 
 def _each(key: str, rows: Sequence[Row], tell: Any) -> str:

@@ -18,7 +18,8 @@ import squeezekit
 from squeezekit import files
 from squeezekit.study import study_charts, study_made
 from squeezekit.study.charts import sequence
-from squeezekit.study.effects import Estimate
+from squeezekit.study.drawing import png_of
+from squeezekit.study.effects import Effect, Estimate, full_rows
 from squeezekit.study.findings import Findings, View, bought, points, ratio, signed, study_findings
 from squeezekit.study.pages import source, template, unbroken
 from squeezekit.study.pictures import MAX_PICTURES, pictures_of
@@ -49,8 +50,8 @@ def render_study(
     found = found or study_findings(results)
     rows, data = results.rows, results.common["data"]
     trainings = [item for item in sequence(results.common.get("trainings")) if isinstance(item, Mapping)]
-    groups, curves = study_charts.training_groups(trainings, rows)
-    names = study_charts.training_names(trainings, rows)
+    groups, curves = study_made.training_groups(trainings, rows)
+    names = study_made.training_names(trainings, rows)
     script = source("study_page.js")
     return template("study_page.html").render(
         title=found.sentences[0] if found.sentences else "squeezekit study",
@@ -85,10 +86,9 @@ def render_study(
         shared=study_made.shared_trainings(results, names),
         shared_sentence=study_made.shared_sentence(results),
         command=clip(results.common.get("command") or "", _MAX_LONG),
-        commands=[(view, study_made.commands(view.row, results.common).splitlines()) for view in found.views],
+        commands=[(view, study_made.row_command(view.row, results.common)) for view in found.views],
+        inference=clip(results.common.get("inference_energy") or "", _MAX_LONG),
         facts=study_made.facts(results),
-        # A line's end is a control character: it passes the templates only as markup.
-        newline=markupsafe.Markup("\n"),
         version=squeezekit.__version__,
         losses=lambda view: _losses(view, found.labels),
         told=lambda view: _told(view, found.labels),
@@ -142,7 +142,7 @@ def write_report(
     found: Findings | None = None,
     pictures: Mapping[int, str] | None = None,
 ) -> list[Path]:
-    """Write `report.html`, `results.csv`, `results.json`, `pareto.svg` and `effects.svg`, each as a whole.
+    """Write the page, `results.csv`, `results.json`, and `pareto` and `effects` as SVG and PNG, each as a whole.
 
     Args:
         out: the study's folder.
@@ -151,7 +151,7 @@ def write_report(
         pictures: as for `render_study`.
 
     Returns:
-        The files, the page first.
+        The files, the page first; no PNG where nothing is installed that draws it.
     """
     found = found or study_findings(results)
     folder = Path(out)
@@ -162,9 +162,16 @@ def write_report(
     }
     for name, text in texts.items():
         files.write_text(folder / name, text)
-    write_csv(results.rows, folder / "results.csv")
-    write_json(results.rows, folder / "results.json")
-    return [folder / name for name in (*texts, "results.csv", "results.json")]
+    trainings = sequence(results.common.get("trainings"))
+    write_csv(results.rows, folder / "results.csv", trainings)
+    write_json(results.rows, folder / "results.json", trainings)
+    names = [*texts, "results.csv", "results.json"]
+    for name, text in texts.items():
+        drawn = png_of(text) if name.endswith(".svg") else None
+        if drawn is not None:
+            names.append(name.replace(".svg", ".png"))
+            files.write_bytes(folder / names[-1], drawn)
+    return [folder / name for name in names]
 
 
 def _losses(view: View, labels: Sequence[str]) -> str:
@@ -206,11 +213,12 @@ def _effects(found: Findings) -> list[tuple[study_charts.Bars, str, str, str]]:
         charts.append(
             (bytes_bars, "effect-bytes", "Bytes", "How many times smaller the file becomes; under 1: larger.")
         )
-    if found.main["top1"]:
-        top1 = study_charts.bars(found.main["top1"], points, linear_ticks)
+    answers, speed = (_of_networks(found.main[measure]) for measure in ("top1", "latency"))
+    if answers:
+        top1 = study_charts.bars(answers, points, linear_ticks)
         charts.append((top1, "effect-top1", "Accuracy", "Change of top-1 on the test images, in points."))
-    if found.main["latency"]:
-        latency = study_charts.bars(found.main["latency"], ratio, ratio_ticks, gain=-1)
+    if speed:
+        latency = study_charts.bars(speed, ratio, ratio_ticks, gain=-1)
         charts.append(
             (
                 latency,
@@ -222,6 +230,11 @@ def _effects(found: Findings) -> list[tuple[study_charts.Bars, str, str, str]]:
     return charts
 
 
+def _of_networks(effects: Sequence[Effect]) -> list[Effect]:
+    """Without those of coders: the decoded network is the same, and was measured once for all of them."""
+    return [effect for effect in effects if not _is_coder(effect)]
+
+
 def _interval_note(found: Findings) -> str:
     sources = {effect.estimate.source for those in found.main.values() for effect in those}
     told = []
@@ -229,7 +242,12 @@ def _interval_note(found: Findings) -> str:
         told.append("accuracy's from a paired bootstrap over the test images")
     if "seeds" in sources:
         told.append("those of bytes and latency from seeds")
-    return f"Intervals are 95 %: {'; '.join(told)}." if told else ""
+    coder = "A coder changes no answer and no latency. " if any(map(_is_coder, found.main["top1"])) else ""
+    return coder + (f"Intervals are 95 %: {'; '.join(told)}." if told else "")
+
+
+def _is_coder(effect: Effect) -> bool:
+    return effect.factors[0][0] == "coder"
 
 
 def _crossings(found: Findings) -> list[tuple[Grid, str, str, str]]:
@@ -279,7 +297,7 @@ def _flips(
         return []
     factors, paths = found.picks[0].row["factors"], sequence(data.get("test_paths"))
     after = [view.row["predicted"] for view in found.views if view.row["factors"] == factors]
-    before = [view.row["predicted"] for view in found.views if view.name == "uncompressed"]
+    before = [row["predicted"] for row in full_rows([view.row for view in found.views])]
     return [
         {
             "truth": found.labels[found.truth[image]],
