@@ -13,7 +13,7 @@ import numpy as np
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb
 
-__all__ = ["Dataset", "Split", "open_dataset"]
+__all__ = ["Dataset", "Split", "find_folder", "open_dataset"]
 
 # More broken files than this and the set is damaged as a whole: a copy that stopped, a wrong format.
 MAX_SKIPPED_SHARE = 0.05
@@ -119,7 +119,7 @@ def open_dataset(
     for name, share in (("validation", validation), ("test", test)):
         if not 0 <= share < 1:
             raise ValueError(f"Expected a share in [0, 1). Received: {name}={share}.")
-    root = _find(source)
+    root = find_folder(source)
     split_folders = _is_split_folder(root / "train")
     train_folder = root / "train" if split_folders else root
     class_names = _class_names(train_folder)
@@ -156,8 +156,12 @@ def open_dataset(
     )
 
 
-def _find(source: str | os.PathLike[str]) -> Path:
-    """Return the folder that `source` means."""
+def find_folder(source: str | os.PathLike[str]) -> Path:
+    """Return the folder that `source` means: a path, or a name inside the folder that `SQUEEZEKIT_DATA` names.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     path = Path(source)
     if path.is_dir():
         return path

@@ -1,0 +1,195 @@
+"""`squeezekit data ...`: what is in a folder of images."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from squeezekit import data, files
+from squeezekit.cli.output import plain, print_json, progress, table
+
+__all__ = ["command"]
+
+Progress = Callable[[int, int], None]
+
+# Lines of a list that a terminal shows; --json and --page have the rest.
+_SHOWN = 10
+_FOUND = 1
+
+
+@click.group("data")
+def command() -> None:
+    """Look at sets of images before anything is trained on them."""
+
+
+@command.command("check")
+@click.argument("source", metavar="DATA")
+@click.option("--page", metavar="FILE.html", type=click.Path(path_type=Path), help="Show it, with pictures.")
+@click.option("--no-near", is_flag=True, help="Look for equal files only, not for pictures that look alike.")
+@click.option("--fix", is_flag=True, help="Set aside what is broken or there twice; nothing is deleted.")
+@click.option("--fix-near", is_flag=True, help="Like --fix, and near duplicates too. Look at --page first.")
+@click.option("--undo", is_flag=True, help="Put back everything that --fix set aside.")
+@click.option(
+    "--aside",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where --fix moves files to; by default DATA-set-aside, beside DATA.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything that was found as JSON.")
+def check(
+    source: str,
+    page: Path | None,
+    no_near: bool,
+    fix: bool,
+    fix_near: bool,
+    undo: bool,
+    aside: Path | None,
+    as_json: bool,
+) -> None:
+    """Look at every image of the folder DATA: broken, misnamed, there twice, in train and test, under two labels.
+
+    Exit status: 0 when nothing is wrong or --fix has set everything right, 1 when something is wrong, 2 when
+    the check could not be made. Files that --fix moves are listed in moves.json beside them; killed, it goes on
+    when run again, and --undo puts everything back.
+    """
+    if undo and (fix or fix_near):
+        raise ValueError("Expected --undo or --fix, not both.")
+    folder = data.find_folder(source)
+    away = aside or data.aside_folder(folder)
+    if undo:
+        _undo(folder, away, as_json=as_json)
+        return
+    if fix or fix_near:
+        with progress("finishing moves") as bar:
+            finished = data.finish_moves(folder, away, progress=bar)
+        if finished:
+            _say(f"note: finished the {finished:,} moves of an interrupted run")
+    start = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        looking, comparing = _bar(stack, "reading images"), _bar(stack, "comparing pictures")
+        audit = data.audit_folder(folder, near=not no_near, progress=looking, compared=comparing)
+    seconds = time.perf_counter() - start
+    if page is not None:
+        files.write_text(page, data.render_audit(audit))
+    result: dict[str, Any] = {**audit.to_dict(), "seconds": round(seconds, 3)}
+    wrong = audit.has_problems
+    if fix or fix_near:
+        moves = data.plan_moves(audit, near=fix_near)
+        with progress("moving files") as bar:
+            notes = data.make_moves(folder, moves, away, progress=bar)
+        result["moves"] = [
+            {"image": move.source, "renamed": move.renamed, "reason": move.reason} for move in moves
+        ]
+        result["aside"], result["left_alone"] = str(away), notes
+        wrong = bool(notes) or (not fix_near and any(not group.exact for group in audit.groups))
+    if as_json:
+        print_json(result)
+    else:
+        click.echo("\n\n".join(_report(audit, result)))
+        if page is not None:
+            click.echo(f"\n{page}  shows the pictures")
+    if wrong:
+        click.get_current_context().exit(_FOUND)
+
+
+def _bar(stack: contextlib.ExitStack, label: str) -> Progress:
+    """A progress bar that appears at its first news, and ends the one before it."""
+    bar: list[Progress | None] = []
+
+    def show(done: int, total: int) -> None:
+        if not bar:
+            stack.close()
+            bar.append(stack.enter_context(progress(label)))
+        if bar[0] is not None:
+            bar[0](done, total)
+
+    return show
+
+
+def _undo(folder: Path, away: Path, *, as_json: bool) -> None:
+    with progress("putting back") as bar:
+        back, notes = data.undo_moves(folder, away, progress=bar)
+    if as_json:
+        print_json({"put_back": back, "left_alone": notes})
+    else:
+        click.echo(f"{back:,} files put back into {folder}")
+        for note in notes:
+            _say(f"note: {note}")
+    if notes:
+        click.get_current_context().exit(_FOUND)
+
+
+def _say(line: str) -> None:
+    click.echo(f"squeezekit: {plain(line)}", err=True)
+
+
+def _report(audit: data.Audit, result: dict[str, Any]) -> Iterator[str]:
+    """What people read: tables first, then the findings, the gravest first."""
+    classes = [
+        [name, *(f"{parts[part]:,}" for part in audit.parts)] for name, parts in result["classes"].items()
+    ]
+    heads = [part or "images" for part in audit.parts]
+    yield table(["class", *heads], classes, right=range(1, len(heads) + 1))
+    yield table(["in all", ""], _facts(result))
+    counts = result["counts"]
+    rows = [[kind.replace("_", " "), "", f"{number:,}", "", ""] for kind, number in counts["files"].items()]
+    for kind in ("duplicates", "near_duplicates"):
+        numbers = counts[kind]
+        if numbers["groups"]:
+            cells = [numbers[name] for name in ("groups", "images", "two_labels", "train_and_test")]
+            rows.append([kind.replace("_", " "), *(f"{number:,}" for number in cells)])
+    if rows:
+        header = ["found", "groups", "images", "under two labels", "in train and test"]
+        yield table(header, rows, right=[1, 2, 3, 4])
+    else:
+        yield "Nothing is wrong: every image can be read, and none is there twice."
+    lines = [f"{file['image']}: {file['reason']}" for file in result["files"]]
+    yield from _listed("Files with a fault", lines)
+    for title, belongs in (
+        ("Under two labels", lambda group: group["two_labels"]),
+        ("In train and test", lambda group: group["train_and_test"] and not group["two_labels"]),
+        (
+            "Duplicates",
+            lambda group: group["exact"] and not group["train_and_test"] and not group["two_labels"],
+        ),
+    ):
+        lines = [", ".join(group["images"]) for group in result["groups"] if belongs(group)]
+        yield from _listed(title, lines)
+    if "moves" in result:
+        yield from _listed("Moved", [f"{move['image']}: {move['reason']}" for move in result["moves"]])
+        yield from _listed("Left alone", result["left_alone"])
+        yield f"{len(result['moves']):,} files moved to {plain(result['aside'])}; --undo puts them back"
+
+
+def _facts(result: dict[str, Any]) -> list[list[str]]:
+    sizes = result["sizes"]
+    rows = [
+        [
+            "images",
+            f"{result['images']:,}, {result['bytes']:,} bytes, looked at in {result['seconds']:.1f} s",
+        ],
+        ["formats", ", ".join(f"{name} {number:,}" for name, number in result["formats"].items())],
+        ["modes", ", ".join(f"{name} {number:,}" for name, number in result["modes"].items())],
+    ]
+    if sizes["distinct"]:
+        smallest, median, largest = (
+            "x".join(map(str, sizes[name])) for name in ("smallest", "median", "largest")
+        )
+        rows.append(["sizes", f"{smallest} to {largest}, median {median}, {sizes['distinct']:,} different"])
+    rows.append(["turned by EXIF", f"{len(result['rotated']):,}"])
+    strays = result["strays"]
+    if strays["files"]:
+        rows.append(
+            ["passed over", f"{strays['files']:,} files, {len(strays['images']):,} of them images by content"]
+        )
+    return rows
+
+
+def _listed(title: str, lines: list[str]) -> Iterator[str]:
+    if lines:
+        shown = [f"  {plain(line)}" for line in lines[:_SHOWN]]
+        more = [f"  and {len(lines) - _SHOWN:,} more: see --json or --page"] if len(lines) > _SHOWN else []
+        yield "\n".join([f"{title}:", *shown, *more])
