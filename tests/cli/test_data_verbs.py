@@ -1,6 +1,7 @@
 """`squeezekit data check`: what it prints, where it exits, and that --fix and --undo are each other's opposite."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -66,3 +67,22 @@ def test_mistakes_are_one_line_and_2(words, line, tmp_path, monkeypatch, squeeze
     assert (status, out) == (2, "")
     assert line in err
     assert err.count("\n") == 1
+
+
+def test_list_and_fetch(tmp_path, monkeypatch, squeezekit):
+    monkeypatch.setenv("SQUEEZEKIT_DATA", str(tmp_path))
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for part in ("train", "test"):
+            for label in ("sea", "street"):
+                archive.writestr(f"seg_{part}/seg_{part}/{label}/1.jpg", b"no picture")
+    status, out, err = squeezekit("data", "fetch", "intel", "--file", tmp_path / "archive.zip", "--json")
+    assert (status, json.loads(out), err) == (0, {"name": "intel", "folder": str(tmp_path / "intel")}, "")
+    assert (tmp_path / "intel" / "test" / "sea" / "1.jpg").read_bytes() == b"no picture"
+    status, out, _ = squeezekit("data", "list", "--json")
+    assert [name for name, facts in json.loads(out).items() if facts["fetched"]] == ["intel"]
+    lines = squeezekit("data", "list")[1].splitlines()
+    assert next(line for line in lines if line.startswith("intel")).split()[1:4] == ["6", "17,034", "there"]
+    for words, line in ((["imagenet"], "nobody but you can download it"), (["intl"], "No set named 'intl'")):
+        status, out, err = squeezekit("data", "fetch", *words)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert line in err

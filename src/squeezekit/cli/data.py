@@ -1,4 +1,4 @@
-"""`squeezekit data ...`: what is in a folder of images."""
+"""`squeezekit data ...`: known sets of images, and what is in a folder of them."""
 
 import contextlib
 import time
@@ -22,7 +22,7 @@ _FOUND = 1
 
 @click.group("data")
 def command() -> None:
-    """Look at sets of images before anything is trained on them."""
+    """Get sets of images, and look at them before anything is trained on them."""
 
 
 @command.command("check")
@@ -93,6 +93,88 @@ def check(
             click.echo(f"\n{page}  shows the pictures")
     if wrong:
         click.get_current_context().exit(_FOUND)
+
+
+@command.command("list")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to look for fetched ones in.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything that is known as JSON.")
+def list_sets(output: Path | None, as_json: bool) -> None:
+    """List the sets of images that `fetch` knows, and which of them are there."""
+    folder = output or data.data_folder()
+    if as_json:
+        print_json(
+            {
+                name: {
+                    "title": entry.title,
+                    "classes": entry.classes,
+                    "images": entry.images,
+                    "licence": entry.licence,
+                    "urls": list(entry.urls),
+                    "archive_bytes": entry.wanted.size_bytes or None,
+                    "digest": entry.wanted.digest or None,
+                    "login": entry.login or None,
+                    "fetched": data.is_fetched(name, folder),
+                }
+                for name, entry in data.CATALOGUE.items()
+            }
+        )
+        return
+    rows = [
+        [
+            name,
+            f"{entry.classes:,}",
+            f"{entry.images:,}",
+            "there" if data.is_fetched(name, folder) else "login" if entry.login else "",
+            entry.title,
+            entry.licence,
+        ]
+        for name, entry in data.CATALOGUE.items()
+    ]
+    click.echo(table(["name", "classes", "images", "", "what", "licence"], rows, right=[1, 2]))
+
+
+@command.command("fetch")
+@click.argument("name", metavar="NAME")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to put FOLDER/NAME; by default the folder that SQUEEZEKIT_DATA names, else data.",
+)
+@click.option(
+    "--mirror", metavar="URL", default="", help="Folder to ask first for the archive, by its own name."
+)
+@click.option(
+    "--file",
+    "archive",
+    metavar="ARCHIVE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take this archive instead of downloading one.",
+)
+@click.option("--keep", is_flag=True, help="Keep the downloaded archive.")
+@click.option("--json", "as_json", is_flag=True, help="Print where it is as JSON.")
+def fetch(
+    name: str, output: Path | None, mirror: str, archive: Path | None, keep: bool, as_json: bool
+) -> None:
+    """Download the set NAME, check it and unpack it; interrupted and run again, it goes on where it was.
+
+    Where a login is needed it says what to do, and takes the archive with --file. `squeezekit data list` has the names.
+    """
+    with contextlib.ExitStack() as stack:
+        bars = {what: _bar(stack, what) for what in ("downloading", "unpacking")}
+        where = data.fetch(
+            name,
+            output or data.data_folder(),
+            mirror=mirror,
+            file=archive or "",
+            keep=keep,
+            progress=lambda what, done, total: bars[what](done, max(done, total)),
+        )
+    if as_json:
+        print_json({"name": name, "folder": str(where)})
+    else:
+        click.echo(f"{where}  has the images; squeezekit data check {where}  says what is wrong with them")
 
 
 def _bar(stack: contextlib.ExitStack, label: str) -> Progress:
