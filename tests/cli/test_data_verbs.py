@@ -86,3 +86,15 @@ def test_list_and_fetch(tmp_path, monkeypatch, squeezekit):
         status, out, err = squeezekit("data", "fetch", *words)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert line in err
+
+
+def test_unpack(tmp_path, squeezekit):
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 8, 8), np.uint8), y=np.arange(4) % 2 + 1)
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    words = ["unpack", tmp_path / "a.npz", "-o", tmp_path / "pets", "--names", tmp_path / "names.txt"]
+    status, out, err = squeezekit("data", *words, "--json")
+    assert (status, json.loads(out), err) == (0, {"images": 4, "folder": str(tmp_path / "pets")}, "")
+    assert len(list((tmp_path / "pets" / "dog").iterdir())) == 2
+    status, out, err = squeezekit("data", *words)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "there is something already" in err

@@ -177,6 +177,38 @@ def fetch(
         click.echo(f"{where}  has the images; squeezekit data check {where}  says what is wrong with them")
 
 
+@command.command("unpack")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option("--images", default="", metavar="NAME", help="Array of the images, where it cannot be guessed.")
+@click.option("--labels", default="", metavar="NAME", help="Array of the labels; for a .npy its file.")
+@click.option(
+    "--names",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with one class name a line, for arrays.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print how many images there are as JSON.")
+def unpack(
+    sources: tuple[Path, ...], output: Path, images: str, labels: str, names: Path | None, as_json: bool
+) -> None:
+    """Make a folder of class folders of a tar or ZIP archive of them, or of the arrays in .npz and .npy files.
+
+    Only images are taken. An archive that would write elsewhere, or is a bomb, is refused; nothing is unpickled.
+    """
+    class_names = names.read_text("utf-8").split("\n") if names is not None else []
+    class_names = [name.strip() for name in class_names if name.strip()]
+    with progress("unpacking") as bar:
+        count = data.unpack_images(
+            sources, output, images=images, labels=labels, class_names=class_names, progress=bar
+        )
+    if as_json:
+        print_json({"images": count, "folder": str(output)})
+    else:
+        click.echo(
+            f"{output}  has {count:,} images; squeezekit data check {output}  says what is wrong with them"
+        )
+
+
 def _bar(stack: contextlib.ExitStack, label: str) -> Progress:
     """A progress bar that appears at its first news, and ends the one before it."""
     bar: list[Progress | None] = []

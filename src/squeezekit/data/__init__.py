@@ -6,8 +6,10 @@ from squeezekit.data.aside import aside_folder, finish_moves, make_moves, plan_m
 from squeezekit.data.audit import Audit, audit_folder
 from squeezekit.data.audit_page import render_audit
 from squeezekit.data.augment import Augment
+from squeezekit.data.balance import class_weights, oversampled
 from squeezekit.data.catalogue import CATALOGUE, Entry, data_folder, fetch, is_fetched
 from squeezekit.data.folder import Dataset, Split, find_folder, open_dataset
+from squeezekit.data.ingest import unpack_images
 from squeezekit.data.pipeline import batches, steps_per_epoch
 from squeezekit.data.shapes import SHAPE_CLASSES, write_shapes
 
@@ -24,6 +26,7 @@ __all__ = [
     "aside_folder",
     "audit_folder",
     "batches",
+    "class_weights",
     "data_folder",
     "fetch",
     "find_folder",
@@ -32,9 +35,11 @@ __all__ = [
     "make_moves",
     "open_arrays",
     "open_dataset",
+    "oversampled",
     "plan_moves",
     "render_audit",
     "steps_per_epoch",
     "undo_moves",
+    "unpack_images",
     "write_shapes",
 ]
