@@ -73,6 +73,14 @@ def what_is_wrong(words: list[str]) -> str:
         verb = cli.get_command(context, rest[0])
         if verb is None:
             return f"no verb {rest[0]!r}"
+        while isinstance(verb, click.Group):
+            context = click.Context(verb, parent=context, info_name=rest[0])
+            rest = verb.make_parser(context).parse_args(rest[1:])[1]
+            if not rest:
+                return ""
+            group, verb = verb, verb.get_command(context, rest[0])
+            if verb is None:
+                return f"no verb {rest[0]!r} in {group.name!r}"
         inner = click.Context(verb, parent=context, info_name=rest[0])
         values, extra, _ = verb.make_parser(inner).parse_args(rest[1:])
         if extra:
@@ -110,6 +118,8 @@ def test_commands_name_only_verbs_and_options_that_exist(name: str) -> None:
         ("squeezekit info x.sqz y.sqz", "y.sqz"),
         ("squeezekit train photos -o out --epochs many", "many"),
         ("squeezekit train photos -o out --model resnet", "resnet"),
+        ("squeezekit data chek photos", "no verb 'chek' in 'data'"),
+        ("squeezekit data check photos --swift", "--swift"),
     ],
 )
 def test_a_wrong_command_is_found(command: str, problem: str) -> None:

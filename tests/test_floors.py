@@ -44,7 +44,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "preprocess": set(),
     "imaging": {"numpy", "PIL"},
     "runtime": {"numpy", "PIL", "ai_edge_litert", "tflite_runtime"},
-    "data": {"numpy", "tensorflow", "PIL"},
+    # Jinja for the page of an audit.
+    "data": {"numpy", "tensorflow", "PIL", "jinja2"},
     "models": {"keras", "numpy"},
     "compress": {"keras", "numpy"},
     # TensorFlow, which `data` brings anyway, for one kernel that Keras has no name for.

@@ -11,7 +11,7 @@ from squeezekit import __version__
 from squeezekit.cli import cli, main, predict
 from squeezekit.errors import DataError, FormatError
 
-TRAIN_VERBS = ["demo", "squeeze", "study", "train", "compress", "sensitivity", "report", "export"]
+TRAIN_VERBS = ["demo", "data", "squeeze", "study", "train", "compress", "sensitivity", "report", "export"]
 LIGHT_VERBS = ["pack", "unpack", "info", "predict", "evaluate"]
 VERBS = TRAIN_VERBS + LIGHT_VERBS
 

@@ -10,9 +10,11 @@ from data_pictures import make_classes, picture
 from PIL import Image
 
 from squeezekit import imaging
+from squeezekit.data import augment as changes
 from squeezekit.data import pipeline
+from squeezekit.data.augment import Augment
 from squeezekit.data.folder import Split, open_dataset
-from squeezekit.data.pipeline import Augment, batches, steps_per_epoch
+from squeezekit.data.pipeline import batches, steps_per_epoch
 from squeezekit.preprocess import Fit, Preprocess
 
 SMALL = Preprocess(12, 12, 16, 16)
@@ -136,21 +138,19 @@ def test_colour_change_matches_pillow():
         np.clip(picture(16, 16), 60, 190)
     )  # far from the ends, so that nothing is clipped
     augment = Augment(brightness=0.0, contrast=0.2, saturation=0.2)
-    draws = np.full((1, pipeline._DRAWS), 0.5, np.float32)
-    draws[0, pipeline._CONTRAST], draws[0, pipeline._SATURATION] = 1.0, 0.0
-    ours = pipeline._coloured(tf.constant(np.asarray(image)[np.newaxis]), tf.constant(draws), augment)
+    draws = np.full((1, changes.DRAWS), 0.5, np.float32)
+    draws[0, changes._CONTRAST], draws[0, changes._SATURATION] = 1.0, 0.0
+    ours = changes.coloured(tf.constant(np.asarray(image)[np.newaxis]), tf.constant(draws), augment)
     theirs = ImageEnhance.Contrast(ImageEnhance.Color(image).enhance(0.8)).enhance(1.2)
     assert np.abs(ours.numpy()[0] - np.asarray(theirs, np.float32)).max() <= 2.0
 
 
 def test_brightness_shifts_all_alike():
     pixels = tf.constant(np.full((1, 4, 4, 3), 100, np.uint8))
-    draws = np.full((1, pipeline._DRAWS), 1.0, np.float32)
-    lighter = pipeline._coloured(
-        pixels, tf.constant(draws), Augment(brightness=0.1, contrast=0, saturation=0)
-    )
+    draws = np.full((1, changes.DRAWS), 1.0, np.float32)
+    lighter = changes.coloured(pixels, tf.constant(draws), Augment(brightness=0.1, contrast=0, saturation=0))
     np.testing.assert_allclose(lighter.numpy(), 125.5, rtol=1e-6)
-    same = pipeline._coloured(pixels, tf.constant(draws), Augment(brightness=0, contrast=0, saturation=0))
+    same = changes.coloured(pixels, tf.constant(draws), Augment(brightness=0, contrast=0, saturation=0))
     np.testing.assert_array_equal(same.numpy(), 100.0)
 
 

@@ -23,6 +23,7 @@ __all__ = ["cli", "load_ray_executor", "main"]
 # stands here and not there so that `squeezekit --help` imports none of them.
 _VERBS = {
     "demo": ("Do the whole job on generated images, in some minutes.", True),
+    "data": ("Get sets of images, and look for what is wrong with them.", True),
     "squeeze": ("From a folder of images to a tiny classifier and a report.", True),
     "study": ("Compare every combination of techniques on a folder of images.", True),
     "train": ("Train a network on a folder of images.", True),

@@ -1,16 +1,45 @@
 """From folders of images, real or generated, to streams of batches."""
 
-from squeezekit.data.folder import Dataset, Split, open_dataset
-from squeezekit.data.pipeline import Augment, batches, steps_per_epoch
+from squeezekit.data.array_batches import array_batches
+from squeezekit.data.arrays import ArraySet, open_arrays
+from squeezekit.data.aside import aside_folder, finish_moves, make_moves, plan_moves, undo_moves
+from squeezekit.data.audit import Audit, audit_folder
+from squeezekit.data.audit_page import render_audit
+from squeezekit.data.augment import Augment
+from squeezekit.data.balance import class_weights, oversampled
+from squeezekit.data.catalogue import CATALOGUE, Entry, data_folder, fetch, is_fetched
+from squeezekit.data.folder import Dataset, Split, find_folder, open_dataset
+from squeezekit.data.ingest import unpack_images
+from squeezekit.data.pipeline import batches, steps_per_epoch
 from squeezekit.data.shapes import SHAPE_CLASSES, write_shapes
 
 __all__ = [
+    "CATALOGUE",
     "SHAPE_CLASSES",
+    "ArraySet",
+    "Audit",
     "Augment",
     "Dataset",
+    "Entry",
     "Split",
+    "array_batches",
+    "aside_folder",
+    "audit_folder",
     "batches",
+    "class_weights",
+    "data_folder",
+    "fetch",
+    "find_folder",
+    "finish_moves",
+    "is_fetched",
+    "make_moves",
+    "open_arrays",
     "open_dataset",
+    "oversampled",
+    "plan_moves",
+    "render_audit",
     "steps_per_epoch",
+    "undo_moves",
+    "unpack_images",
     "write_shapes",
 ]

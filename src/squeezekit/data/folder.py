@@ -13,7 +13,7 @@ import numpy as np
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb
 
-__all__ = ["Dataset", "Split", "open_dataset"]
+__all__ = ["Dataset", "Split", "find_folder", "open_dataset"]
 
 # More broken files than this and the set is damaged as a whole: a copy that stopped, a wrong format.
 MAX_SKIPPED_SHARE = 0.05
@@ -80,6 +80,7 @@ def open_dataset(
     validation: float = 0.1,
     test: float = 0.2,
     seed: int = 0,
+    train_per_class: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Read a folder of images: `train/CLASS/*` and `test/CLASS/*`, or only `CLASS/*`.
@@ -94,6 +95,9 @@ def open_dataset(
         validation: share of each class's training images, in [0, 1); 0 for none, else at least one a class.
         test: the same for the test split; without effect when there is a `test` folder.
         seed: chooses the splits.
+        train_per_class: so many images of every class for training (and validation, which comes out of them),
+            whatever the class has: the protocol of the Caltech sets. All others are the test, in place of `test`'s
+            share; where there is a `test` folder they are left out. 0 for no such thing.
         progress: called with (images checked, images in all).
 
     Returns:
@@ -119,7 +123,9 @@ def open_dataset(
     for name, share in (("validation", validation), ("test", test)):
         if not 0 <= share < 1:
             raise ValueError(f"Expected a share in [0, 1). Received: {name}={share}.")
-    root = _find(source)
+    if train_per_class < 0:
+        raise ValueError(f"Expected at least 0 images a class. Received: {train_per_class=}.")
+    root = find_folder(source)
     split_folders = _is_split_folder(root / "train")
     train_folder = root / "train" if split_folders else root
     class_names = _class_names(train_folder)
@@ -140,7 +146,10 @@ def open_dataset(
 
     trainable = [file for file in trainable if not checks[file].reason]
     reported = [file for file in reported if not checks[file].reason]
-    if not reported:
+    if train_per_class:
+        others, trainable = _so_many(trainable, train_per_class, f"train {seed}", class_names, bool(reported))
+        reported = reported or others
+    elif not reported:
         reported, trainable = _carve(trainable, test, f"test {seed}", class_names)
     validated, trainable = _carve(trainable, validation, f"validation {seed}", class_names)
     for part in (trainable, reported):
@@ -156,8 +165,12 @@ def open_dataset(
     )
 
 
-def _find(source: str | os.PathLike[str]) -> Path:
-    """Return the folder that `source` means."""
+def find_folder(source: str | os.PathLike[str]) -> Path:
+    """Return the folder that `source` means: a path, or a name inside the folder that `SQUEEZEKIT_DATA` names.
+
+    Raises:
+        DataError: there is no such folder.
+    """
     path = Path(source)
     if path.is_dir():
         return path
@@ -261,6 +274,23 @@ def _carve(
         count = min(max(1, round(len(members) * share)), len(members) - 1)
         taken.update(sorted(members, key=lambda file: _rank(salt, file.relative))[:count])
     return [file for file in files if file in taken], [file for file in files if file not in taken]
+
+
+def _so_many(
+    files: Sequence[_File], count: int, salt: str, class_names: Sequence[str], tested: bool
+) -> tuple[list[_File], list[_File]]:
+    """Take so many of every class by hash: (left, taken), both in the order of `files`."""
+    by_class: list[list[_File]] = [[] for _ in class_names]
+    for file in files:
+        by_class[file.label].append(file)
+    taken: set[_File] = set()
+    for name, members in zip(class_names, by_class, strict=True):
+        if len(members) <= count and not tested:
+            raise DataError(
+                f"Class {name!r} has {len(members)} images, none of them left to test on after {count} for training"
+            )
+        taken.update(sorted(members, key=lambda file: _rank(salt, file.relative))[:count])
+    return [file for file in files if file not in taken], [file for file in files if file in taken]
 
 
 def _rank(salt: str, relative: str) -> bytes:

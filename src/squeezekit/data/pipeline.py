@@ -4,7 +4,6 @@ The same call with the same seed gives the same stream bit for bit, whatever the
 a stream that starts at epoch k is the tail of the one that starts at 0.
 """
 
-import dataclasses
 import threading
 import weakref
 from typing import Any
@@ -12,58 +11,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from squeezekit.data.augment import DRAWS, Augment, coloured, corner, perhaps_flipped
 from squeezekit.data.folder import Split
 from squeezekit.imaging import open_rgb, resized
 from squeezekit.preprocess import Preprocess
 
-__all__ = ["Augment", "batches", "steps_per_epoch"]
+__all__ = ["batches", "steps_per_epoch"]
 
 # Decoded pictures are kept in memory when a whole split of them needs no more than this.
 CACHE_BYTES = 1 << 30
 
-# Rec. 601 luma, as Pillow's mode L.
-_LUMA = (0.299, 0.587, 0.114)
-# Columns of an image's row of random numbers.
-_ROW, _COLUMN, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION, _DRAWS = range(7)
-
 # No Python branch hangs on a tensor here; without this each stream costs a second of rewriting these functions.
-_as_written = tf.autograph.experimental.do_not_convert
+as_written = tf.autograph.experimental.do_not_convert
 
 _pillow_lock = threading.Lock()
 # The pictures of each split that is still in use, at the last size asked for.
 _cached: "weakref.WeakKeyDictionary[Split, tuple[Any, tf.Tensor]]" = weakref.WeakKeyDictionary()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Augment:
-    """Mild random changes of a training image; each can be turned off.
-
-    Args:
-        crop: cut the input at a random place of the resized picture, not at its centre.
-        flip: mirror half of the images left to right. Not for text or other things with a handedness.
-        brightness: largest shift as a share of full scale, in [0, 1].
-        contrast: largest relative change of the distance from the picture's mean luma, in [0, 1].
-        saturation: largest relative change of the distance from grey, in [0, 1].
-
-    Raises:
-        ValueError: an amount is out of range.
-
-    Example:
-        >>> Augment(flip=False).brightness
-        0.1
-    """
-
-    crop: bool = True
-    flip: bool = True
-    brightness: float = 0.1
-    contrast: float = 0.2
-    saturation: float = 0.2
-
-    def __post_init__(self) -> None:
-        for name in ("brightness", "contrast", "saturation"):
-            amount = getattr(self, name)
-            if not 0 <= amount <= 1:
-                raise ValueError(f"Expected an amount in [0, 1]. Received: {name}={amount}.")
 
 
 def steps_per_epoch(split: Split, batch_size: int) -> int:
@@ -122,8 +85,7 @@ def batches(
 
     Example:
         >>> import pathlib, tempfile
-        >>> from PIL import Image
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "red.png"
+        >>>         >>> path = pathlib.Path(tempfile.mkdtemp()) / "red.png"
         >>> Image.new("RGB", (40, 30), "red").save(path)
         >>> split = Split([str(path)] * 3, np.array([0, 1, 0], np.int32))
         >>> for pixels, labels in batches(split, Preprocess(8, 8), batch_size=2):
@@ -141,60 +103,53 @@ def batches(
         raise ValueError(f"Expected at least one whole batch. Received: {len(split)} images, {batch_size=}.")
     picture = _picture_source(split, preprocess, cache_bytes)
     labels = tf.constant(split.labels)
-    height, width = preprocess.height, preprocess.width
 
     if not training:
         top, left = preprocess.crop_offset
 
-        @_as_written
+        @as_written
         def look(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return picture(index, top, left), labels[index]
 
         stream = tf.data.Dataset.range(len(split)).map(look, num_parallel_calls=tf.data.AUTOTUNE)
         stream = stream.batch(batch_size).map(_as_float)
-        return _tuned(stream.repeat(epochs - start_epoch))
+        return tuned(stream.repeat(epochs - start_epoch))
 
     augment = augment or Augment()
     images = steps_per_epoch(split, batch_size) * batch_size
 
-    @_as_written
+    @as_written
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.cast(seed, tf.int64), epoch * 2])
         # Ties keep their order, so equal draws do no harm.
         ranks = tf.random.stateless_uniform([len(split)], key, alg="philox")
         indices = tf.argsort(ranks, stable=True)[:images]
         # One row an image, by its place in the split: its fate hangs on seed, epoch and place alone.
-        draws = tf.random.stateless_uniform([len(split), _DRAWS], key + [0, 1], alg="philox")
+        draws = tf.random.stateless_uniform([len(split), DRAWS], key + [0, 1], alg="philox")
         return tf.data.Dataset.from_tensor_slices((tf.cast(indices, tf.int64), tf.gather(draws, indices)))
 
-    @_as_written
+    @as_written
     def cut(index: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        top, left = preprocess.crop_offset
-        if augment.crop:
-            top = tf.cast(draws[_ROW] * (preprocess.resize_height - height + 1), tf.int32)
-            left = tf.cast(draws[_COLUMN] * (preprocess.resize_width - width + 1), tf.int32)
-        pixels = picture(index, top, left)
-        if augment.flip:
-            # One picture at a time: mirroring a batch and choosing costs ten times as much.
-            pixels = tf.cond(draws[_FLIP] < 0.5, lambda: tf.reverse(pixels, [1]), lambda: pixels)
-        return pixels, draws, labels[index]
+        pixels = picture(index, *corner(draws, preprocess, augment))
+        return perhaps_flipped(pixels, draws, augment), draws, labels[index]
 
-    @_as_written
+    @as_written
     def change(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _coloured(pixels, draws, augment), label
+        return coloured(pixels, draws, augment), label
 
     # Every epoch gives whole batches only, so that no batch mixes two epochs.
     stream = tf.data.Dataset.range(start_epoch, epochs).flat_map(order)
     stream = stream.map(cut, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
-    return _tuned(stream.map(change, num_parallel_calls=tf.data.AUTOTUNE))
+    return tuned(stream.map(change, num_parallel_calls=tf.data.AUTOTUNE))
 
 
-@_as_written
+@as_written
 def _as_float(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.cast(pixels, tf.float32), labels
 
 
-def _tuned(stream: tf.data.Dataset) -> tf.data.Dataset:
+def tuned(stream: tf.data.Dataset) -> tf.data.Dataset:
+    """Set what every stream here has in common: a fixed order, one thread an image, two batches ahead."""
     options = tf.data.Options()
     options.deterministic = True
     # Each picture or batch on one thread: the sums do not depend on the number of cores, and splitting costs.
@@ -230,7 +185,7 @@ def _decoded(split: Split, preprocess: Preprocess) -> tf.Tensor:
         stream = tf.data.Dataset.range(len(split))
         stream = stream.map(_resized_source(split, preprocess), num_parallel_calls=tf.data.AUTOTUNE)
         done = 0
-        for batch in _tuned(stream.batch(64)).as_numpy_iterator():
+        for batch in tuned(stream.batch(64)).as_numpy_iterator():
             pixels[done : done + len(batch)] = batch
             done += len(batch)
         _cached[split] = (key, tf.convert_to_tensor(pixels))
@@ -247,34 +202,10 @@ def _resized_source(split: Split, preprocess: Preprocess) -> Any:
             picture = open_rgb(path.decode())
         return resized(picture, preprocess)
 
-    @_as_written
+    @as_written
     def source(index: tf.Tensor) -> tf.Tensor:
         pixels = tf.numpy_function(look, [paths[index]], tf.uint8, stateful=False)
         pixels.set_shape([preprocess.resize_height, preprocess.resize_width, 3])
         return pixels
 
     return source
-
-
-def _coloured(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor:
-    """Shift brightness, contrast and saturation of a batch of uint8 pictures; float32 in [0, 255].
-
-    With c and s the factors of contrast and saturation, contrast is around the mean luma m:
-    c (luma + s (pixel - luma) - m) + m + shift, which is one 3 x 3 matrix and one offset a picture.
-    """
-    batch, height, width, channels = pixels.shape
-    pixels = tf.cast(pixels, tf.float32)
-    if not (augment.brightness or augment.contrast or augment.saturation):
-        return pixels
-    draw = tf.transpose(2.0 * draws - 1.0)[:, :, tf.newaxis, tf.newaxis]  # (draws, batch, 1, 1), in [-1, 1)
-    shift = 255.0 * augment.brightness * draw[_BRIGHTNESS]
-    contrast = 1.0 + augment.contrast * draw[_CONTRAST]
-    saturation = 1.0 + augment.saturation * draw[_SATURATION]
-    luma = tf.constant(_LUMA)[:, tf.newaxis]  # (channels, 1)
-    pixels = tf.reshape(pixels, [batch, height * width, channels])
-    mean = tf.matmul(tf.reduce_mean(pixels, axis=1, keepdims=True), luma)  # (batch, 1, 1)
-    mix = contrast * (
-        saturation * tf.eye(channels) + (1.0 - saturation) * luma
-    )  # (batch, channels, channels)
-    changed = tf.matmul(pixels, mix) + (1.0 - contrast) * mean + shift
-    return tf.reshape(tf.clip_by_value(changed, 0.0, 255.0), [batch, height, width, channels])

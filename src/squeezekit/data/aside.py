@@ -1,0 +1,328 @@
+"""Set faulty and repeated images aside: moves, never deletes, and can be undone or gone on with after a kill.
+
+The list of moves is on disk before the first of them happens. Each is a rename within one file system, so a
+file is at all times in one of its two places, and whoever comes next can tell from the list which moves are
+still to be made.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from squeezekit import files
+from squeezekit.data.audit import Audit, Group, Image
+from squeezekit.data.looks import Fault, right_suffix
+from squeezekit.errors import DataError, FormatError
+
+__all__ = ["RECORD", "Move", "aside_folder", "finish_moves", "make_moves", "plan_moves", "undo_moves"]
+
+Progress = Callable[[int, int], None]
+
+RECORD = "moves.json"
+_VERSION = 1
+# A list of a million moves takes some 200 MB; beyond this it is no list of ours.
+_MAX_RECORD_BYTES = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Move:
+    """One file's way out of the dataset, or to its right name within it.
+
+    Args:
+        source: relative to the dataset's folder, with forward slashes.
+        target: relative to the folder of what is set aside; to the dataset's for a file that is only renamed.
+        renamed: whether the file stays in the dataset under another name.
+        reason: why, in words.
+    """
+
+    source: str
+    target: str
+    renamed: bool
+    reason: str
+
+
+def aside_folder(folder: str | os.PathLike[str]) -> Path:
+    """Where the files that are set aside lie by default: beside the dataset, so that a rename gets them there.
+
+    Example:
+        >>> aside_folder("photos/").name
+        'photos-set-aside'
+    """
+    root = Path(folder).resolve()
+    return root.with_name(f"{root.name}-set-aside")
+
+
+def plan_moves(audit: Audit, *, near: bool = False) -> list[Move]:
+    """Decide which files go. One of every picture stays, unless nobody can say what it shows.
+
+    - What is unreadable or truncated goes.
+    - A good file with the suffix of another format gets the right one.
+    - Of a picture in train and test the copies in train go: the test stays as comparable as it can.
+    - Of a picture under two labels all go, for at least one label is wrong; its copies in test only when
+      these disagree among themselves.
+    - Of other duplicates the first stays.
+
+    Args:
+        audit: of the folder.
+        near: treat near duplicates like equal files. Look at them first: frames of one film are near too.
+
+    Returns:
+        Moves, each file at most once, in the order of the audit.
+    """
+    reasons: dict[str, str] = {}
+    renamed: list[Move] = []
+    taken = {image.relative for image in audit.images} | {name for name, _ in audit.strays}
+    for image in audit.faulty:
+        if image.look.fault is not Fault.WRONG_SUFFIX:
+            reasons[image.relative] = f"{image.look.fault.value}: {image.look.reason}"  # type: ignore[union-attr]
+    for group in audit.groups:
+        if group.exact or near:
+            for image, reason in _superfluous(group):
+                reasons.setdefault(image.relative, reason)
+    for image in audit.faulty:
+        suffix = right_suffix(image.look)
+        if image.look.fault is Fault.WRONG_SUFFIX and image.relative not in reasons and suffix:
+            target = _free(str(PurePosixPath(image.relative).with_suffix(suffix)), taken)
+            taken.add(target)
+            renamed.append(Move(image.relative, target, True, f"wrong suffix: {image.look.reason}"))
+    order = {image.relative: place for place, image in enumerate(audit.images)}
+    moves = renamed + [Move(name, name, False, reason) for name, reason in reasons.items()]
+    return sorted(moves, key=lambda move: order[move.source])
+
+
+def _superfluous(group: Group) -> Iterator[tuple[Image, str]]:
+    """Which images of a group go, and why."""
+    tested = [image for image in group.images if image.part == "test"]
+    learned = [image for image in group.images if image.part != "test"]
+    kind = "duplicate" if group.exact else "near duplicate"
+    if tested:
+        yield from ((image, f"{kind} of {tested[0].relative}, which is tested on") for image in learned)
+    rest = tested or learned
+    labels = sorted({image.label for image in rest})
+    if len(labels) > 1:
+        yield from ((image, f"{kind} under {len(labels)} labels: {', '.join(labels)}") for image in rest)
+    else:
+        yield from ((image, f"{kind} of {rest[0].relative}") for image in rest[1:])
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    """`name`, or with a number after its stem where something has that name."""
+    path, number = PurePosixPath(name), 1
+    while name in taken:
+        number += 1
+        name = str(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+    return name
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Record:
+    """What is written down: all moves, how many of them are known to be made, and whether they are being undone."""
+
+    moves: tuple[Move, ...] = ()
+    finished: int = 0
+    undoing: bool = False
+
+
+def make_moves(
+    folder: str | os.PathLike[str],
+    moves: Sequence[Move],
+    aside: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Write down `moves`, after those of earlier calls, and make them.
+
+    Args:
+        folder: the dataset's.
+        moves: of `plan_moves`.
+        aside: where to; on the dataset's file system and outside its folder.
+        progress: called with (moves made, moves in all).
+
+    Returns:
+        A sentence for every file that was left alone, because it vanished or lies behind a link that leads elsewhere.
+
+    Raises:
+        DataError: the folder cannot serve, or an earlier call or undo was interrupted.
+        FormatError: the list of earlier moves is damaged.
+        OSError: a file cannot be moved; the same call then goes on where this one stopped.
+    """
+    root, away = Path(folder), Path(aside)
+    if away.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"Expected a folder outside {root}, where training does not look. Received: {away}")
+    if not moves:
+        return []
+    away.mkdir(parents=True, exist_ok=True)
+    if os.stat(root).st_dev != os.stat(away).st_dev:
+        raise DataError(f"{away}: on another file system than {root}; name a folder beside it with --aside")
+    record = _read(away)
+    if record.undoing or record.finished < len(record.moves):
+        raise DataError(f"{away / RECORD}: an earlier run was interrupted; finish it first")
+    taken = {move.target for move in record.moves if not move.renamed}
+    fresh = []
+    for move in moves:
+        target = move.target
+        if not move.renamed:
+            while target in taken or os.path.lexists(away / target):
+                taken.add(target)
+                target = _free(target, taken)
+            taken.add(target)
+        fresh.append(dataclasses.replace(move, target=target))
+    record = _Record((*record.moves, *fresh), record.finished)
+    _write(away, root, record)
+    return _finish(root, away, record, progress)
+
+
+def finish_moves(
+    folder: str | os.PathLike[str], aside: str | os.PathLike[str], *, progress: Progress | None = None
+) -> int:
+    """Make the moves that a killed `make_moves` wrote down and did not come to.
+
+    Args:
+        folder: the dataset's.
+        aside: the folder given to `make_moves`; it need not exist.
+        progress: called with (moves made, moves in all).
+
+    Returns:
+        How many moves were not known to be made.
+
+    Raises:
+        DataError: what was interrupted is an undo.
+        FormatError: the list of moves is damaged.
+        OSError: a file cannot be moved.
+    """
+    root, away = Path(folder), Path(aside)
+    record = _read(away)
+    if record.undoing:
+        raise DataError(f"{away / RECORD}: an undo was interrupted; finish it with --undo")
+    pending = len(record.moves) - record.finished
+    if pending:
+        _finish(root, away, record, progress)
+    return pending
+
+
+def undo_moves(
+    folder: str | os.PathLike[str], aside: str | os.PathLike[str], *, progress: Progress | None = None
+) -> tuple[int, list[str]]:
+    """Put back everything that `make_moves` moved, the last move first; a killed undo is gone on with.
+
+    Args:
+        folder: the dataset's.
+        aside: the folder given to `make_moves`.
+        progress: called with (moves undone, moves in all).
+
+    Returns:
+        How many files were put back, and a sentence for every one that could not be.
+
+    Raises:
+        DataError: nothing was ever set aside there.
+        FormatError: the list of moves is damaged.
+        OSError: a file cannot be moved.
+    """
+    root, away = Path(folder), Path(aside)
+    record = _read(away)
+    if not record.moves:
+        raise DataError(f"{away}: nothing was set aside there")
+    record = dataclasses.replace(record, undoing=True)
+    _write(away, root, record)
+    notes, back, stuck = [], 0, []
+    for done, move in enumerate(reversed(record.moves), start=1):
+        start, end = _places(root, away, move)
+        if os.path.lexists(end):
+            note = _rename(end, start, root, move.source)
+            if note:
+                notes.append(note)
+                stuck.append(move)
+            else:
+                back += 1
+        if progress is not None:
+            progress(done, len(record.moves))
+    stuck.reverse()
+    if stuck:
+        _write(away, root, _Record(tuple(stuck), len(stuck)))
+    else:
+        (away / RECORD).unlink()
+    _remove_empty(away)
+    return back, notes
+
+
+def _finish(root: Path, away: Path, record: _Record, progress: Progress | None) -> list[str]:
+    notes = []
+    for done, move in enumerate(record.moves[record.finished :], start=1):
+        start, end = _places(root, away, move)
+        if os.path.lexists(start):
+            note = _rename(start, end, root if move.renamed else away, move.source, inside=root)
+        else:
+            note = "" if os.path.lexists(end) else f"{move.source}: vanished"
+        if note:
+            notes.append(note)
+        if progress is not None:
+            progress(done, len(record.moves) - record.finished)
+    _write(away, root, dataclasses.replace(record, finished=len(record.moves)))
+    return notes
+
+
+def _places(root: Path, away: Path, move: Move) -> tuple[Path, Path]:
+    return root / move.source, (root if move.renamed else away) / move.target
+
+
+def _rename(start: Path, end: Path, base: Path, name: str, inside: Path | None = None) -> str:
+    """Move a file to a free place under `base`; else say why not."""
+    if os.path.lexists(end):
+        return f"{name}: left alone, for something else lies at {end}"
+    if inside is not None and not start.parent.resolve().is_relative_to(inside.resolve()):
+        return f"{name}: left alone, for its folder is a link that leads out of {inside}"
+    end.parent.mkdir(parents=True, exist_ok=True)
+    if not end.parent.resolve().is_relative_to(base.resolve()):
+        return f"{name}: left alone, for {end.parent} is a link that leads out of {base}"
+    os.rename(start, end)
+    return ""
+
+
+def _write(away: Path, root: Path, record: _Record) -> None:
+    # ASCII, because a file name need not be Unicode.
+    value = {"version": _VERSION, "dataset": root.resolve().name, **dataclasses.asdict(record)}
+    files.write_text(away / RECORD, json.dumps(value, indent=1) + "\n")
+
+
+def _read(away: Path) -> _Record:
+    """The list of moves, checked: it comes from a file, and names what is to be moved where."""
+    path = away / RECORD
+    try:
+        if path.stat().st_size > _MAX_RECORD_BYTES:
+            raise FormatError(f"{path}: too large for a list of moves")
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return _Record()
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path}: damaged list of moves") from error
+    if not isinstance(value, dict) or value.get("version") != _VERSION:
+        raise FormatError(f"{path}: no list of moves that this version knows")
+    listed, finished, undoing = (value.get(key) for key in ("moves", "finished", "undoing"))
+    if not isinstance(listed, list) or type(finished) is not int or type(undoing) is not bool:
+        raise FormatError(f"{path}: damaged list of moves")
+    if not 0 <= finished <= len(listed):
+        raise FormatError(f"{path}: damaged list of moves")
+    return _Record(tuple(_checked(path, move) for move in listed), finished, undoing)
+
+
+def _checked(path: Path, value: Any) -> Move:
+    kinds = {field.name: field.type for field in dataclasses.fields(Move)}
+    if not isinstance(value, dict) or value.keys() != kinds.keys():
+        raise FormatError(f"{path}: damaged list of moves")
+    if any(type(value[name]) is not kind for name, kind in kinds.items()):
+        raise FormatError(f"{path}: damaged list of moves")
+    for name in (value["source"], value["target"]):
+        place = Path(name)
+        if not place.parts or place.anchor or ".." in place.parts or "\0" in name:
+            raise FormatError(f"{path}: a move that leads out of its folder")
+    return Move(**value)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove folders in which nothing is left, from the inside out."""
+    for parent, _, _ in os.walk(folder, topdown=False):
+        if not os.listdir(parent):
+            os.rmdir(parent)

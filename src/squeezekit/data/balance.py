@@ -1,0 +1,65 @@
+"""Classes of unequal size: weights for the loss, or rare classes shown more often."""
+
+import numpy as np
+
+from squeezekit.data.folder import Split
+
+__all__ = ["class_weights", "oversampled"]
+
+
+def class_weights(split: Split, classes: int) -> np.ndarray:
+    """Weights that let every class count alike in the loss: n / (k n_c), 1 on average over the images.
+
+    Use them where the loss of a rare class matters as much as that of a common one, so where macro-accuracy is what
+    counts. They make rare images loud, noise included: with labels that are often wrong prefer none.
+
+    Args:
+        split: the training images.
+        classes: how many there are.
+
+    Returns:
+        float32, shape (classes,); 0 for a class without images.
+
+    Raises:
+        ValueError: a label is beyond the classes, or there are no images.
+
+    Example:
+        >>> class_weights(Split(["a", "b", "c", "d"], np.array([0, 0, 0, 1], np.int32)), 2).round(3).tolist()
+        [0.667, 2.0]
+    """
+    if not len(split) or not 0 <= int(split.labels.min()) <= int(split.labels.max()) < classes:
+        raise ValueError(f"Expected images with labels below {classes}. Received: {len(split)} images.")
+    counts = np.bincount(split.labels, minlength=classes)
+    present = counts > 0
+    weights = np.zeros(classes, np.float32)
+    weights[present] = len(split) / (present.sum() * counts[present])
+    return weights
+
+
+def oversampled(split: Split, seed: int = 0) -> Split:
+    """A split in which every class has as many images as the largest: those of smaller ones come again.
+
+    The alternative to `class_weights` that needs nothing of the training: augmentation shows a repeated image
+    differently each time. An epoch grows with the imbalance. Each image of a class comes as often as any other, or
+    once more; the seed says which.
+
+    Args:
+        split: the training images; never those that are tested on.
+        seed: at least 0.
+
+    Returns:
+        A split in order of class, then of path, like any other.
+
+    Example:
+        >>> oversampled(Split(["a", "b", "c"], np.array([0, 0, 1], np.int32))).paths
+        ['a', 'b', 'c', 'c']
+    """
+    generator = np.random.default_rng(seed)
+    most = int(np.bincount(split.labels).max(initial=0))
+    chosen = []
+    for label in np.unique(split.labels):
+        own = np.flatnonzero(split.labels == label)
+        whole, rest = divmod(most, len(own))
+        chosen += [np.repeat(own, whole), generator.permutation(own)[:rest]]
+    order = np.sort(np.concatenate(chosen)) if chosen else np.empty(0, np.int64)
+    return Split([split.paths[place] for place in order.tolist()], split.labels[order])

@@ -1,0 +1,163 @@
+"""One look at one image file: can it be decoded, is it what its name says, and what does it look like."""
+
+import dataclasses
+import enum
+import hashlib
+import io
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from squeezekit.data.likeness import SIDE, picture_hash
+from squeezekit.errors import FormatError
+from squeezekit.imaging import open_rgb
+
+__all__ = ["Fault", "Look", "format_of", "look_at", "right_suffix"]
+
+# Every suffix that training reads, and Pillow's name of what such a file should hold.
+_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+}
+# Phones write several pictures into one JPEG (MPO), and old scanners DIB: their suffix is right all the same.
+_SAME = {"MPO": "JPEG", "DIB": "BMP", "APNG": "PNG"}
+_ORIENTATION = 0x0112  # the EXIF tag
+# How the formats that training reads begin; of a RIFF file bytes 8 to 12 say more.
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"RIFF", "WEBP"),
+)
+
+
+class Fault(enum.Enum):
+    """What is wrong with a file by itself."""
+
+    UNREADABLE = "unreadable"
+    """No image, or damaged so that nothing can be decoded, or a link into the void."""
+
+    TRUNCATED = "truncated"
+    """The beginning of an image: a copy or a download that stopped."""
+
+    WRONG_SUFFIX = "wrong_suffix"
+    """A good image of another format than its name says."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at an image file found.
+
+    Args:
+        size_bytes: of the file.
+        digest: sha256 of the file's bytes; empty when they cannot be read.
+        format: Pillow's name, such as "JPEG"; empty when unknown.
+        mode: Pillow's name of the pixels' kind, such as "RGB" or "CMYK"; empty when unknown.
+        width: in pixels as stored, before any EXIF rotation.
+        height: likewise.
+        orientation: the EXIF orientation, 1 (upright) to 8.
+        hash: perceptual hash; None for a picture of one colour, which is like every other, or none at all.
+        fault: what is wrong with the file.
+        reason: in words.
+    """
+
+    size_bytes: int = 0
+    digest: bytes = b""
+    format: str = ""
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+    orientation: int = 1
+    hash: int | None = None
+    fault: Fault | None = None
+    reason: str = ""
+
+
+def look_at(path: str | os.PathLike[str]) -> Look:
+    """Read, decode and hash an image file. Whatever is wrong with it is in the answer, never raised.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The look. An image is readable exactly when training can read it.
+
+    Example:
+        >>> look_at("missing.jpg").reason
+        'No such file or directory'
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        return Look(fault=Fault.UNREADABLE, reason=error.strerror or type(error).__name__)
+    digest = hashlib.sha256(data).digest()
+    if not data:
+        return Look(0, digest, fault=Fault.TRUNCATED, reason="empty file")
+    known = _header(data)
+    try:
+        picture = open_rgb(data)
+    except FormatError as error:
+        reason = str(error).removeprefix("image: ")
+        # Pillow words it in several ways; each means that bytes are missing at the end.
+        short = any(word in reason.lower() for word in ("truncated", "premature", "not enough", "incomplete"))
+        fault = Fault.TRUNCATED if short else Fault.UNREADABLE
+        return Look(len(data), digest, *known, fault=fault, reason=reason)
+    grey = np.asarray(picture.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    look = Look(len(data), digest, *known, hash=picture_hash(grey))
+    expected = _FORMATS.get(Path(path).suffix.lower())
+    if expected and _SAME.get(look.format, look.format) != expected:
+        return dataclasses.replace(look, fault=Fault.WRONG_SUFFIX, reason=f"is {look.format}")
+    return look
+
+
+def _header(data: bytes) -> tuple[str, str, int, int, int]:
+    """Format, mode, width, height and orientation; nothing where even the header cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                turned = image.getexif().get(_ORIENTATION, 1)
+                orientation = turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
+                return image.format or "", image.mode, image.width, image.height, orientation
+    # Pillow's plugins raise nearly anything on hostile input; `open_rgb` says what in the next step.
+    except Exception:
+        return "", "", 0, 0, 1
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """Guess a file's format by its first bytes: Pillow's name, or "" when it is no image that we know.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "picture"
+        >>> Image.new("L", (4, 4)).save(path, "PNG")
+        >>> format_of(path)
+        'PNG'
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(12)
+    except OSError:
+        return ""
+    if start.startswith(b"RIFF") and start[8:12] != b"WEBP":
+        return ""
+    return next((name for magic, name in _MAGIC if start.startswith(magic)), "")
+
+
+def right_suffix(look: Look) -> str:
+    """The suffix that fits what the file holds; "" when there is none that training reads."""
+    name = _SAME.get(look.format, look.format)
+    return next((suffix for suffix, known in _FORMATS.items() if known == name), "")

@@ -1,0 +1,173 @@
+"""Setting files aside: which go, that none is lost, and that a kill or an undo at any point leaves all in order."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from data_pictures import make_classes, save
+
+from squeezekit.data import aside_folder, audit_folder, finish_moves, make_moves, plan_moves, undo_moves
+from squeezekit.errors import DataError, FormatError
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Something wrong of every kind."""
+    root = tmp_path / "photos"
+    make_classes(root / "train", {"a": 5, "b": 5})
+    make_classes(root / "test", {"a": 0, "b": 0})
+    for number, name in enumerate(("a", "b")):
+        save(root / "test" / name / "t.jpg", number=500 + number)
+    train = root / "train"
+    shutil.copy(train / "a" / "000.jpg", train / "a" / "again.jpg")
+    shutil.copy(train / "a" / "001.jpg", train / "b" / "mine.jpg")
+    shutil.copy(root / "test" / "b" / "t.jpg", train / "a" / "seen.jpg")
+    shutil.copy(root / "test" / "a" / "t.jpg", root / "test" / "b" / "both.jpg")
+    save(train / "a" / "liar.png", number=60)
+    os.rename(train / "a" / "liar.png", train / "a" / "liar.jpg")
+    (train / "b" / "broken.jpg").write_bytes(b"\xff\xd8\xff no")
+    return root
+
+
+GONE = {
+    "train/a/again.jpg",
+    "train/a/001.jpg",
+    "train/b/mine.jpg",
+    "train/a/seen.jpg",
+    "test/a/t.jpg",
+    "test/b/both.jpg",
+    "train/b/broken.jpg",
+}
+
+
+def contents(root):
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
+
+
+def fix(root, **options):
+    return make_moves(root, plan_moves(audit_folder(root, near=False)), aside_folder(root), **options)
+
+
+def test_what_goes_and_that_nothing_is_lost(damaged):
+    before = contents(damaged)
+    assert fix(damaged) == []
+    after, aside = contents(damaged), contents(aside_folder(damaged))
+    assert before.keys() - after.keys() == GONE | {"train/a/liar.jpg"}
+    assert after["train/a/liar.png"] == before["train/a/liar.jpg"]
+    record = json.loads(aside.pop("moves.json"))
+    assert aside == {name: before[name] for name in GONE}
+    assert {move["source"] for move in record["moves"]} == GONE | {"train/a/liar.jpg"}
+    assert not audit_folder(damaged, near=False).has_problems
+    assert fix(damaged) == []
+
+
+def test_near_duplicates_go_only_when_asked(tmp_path):
+    root = make_classes(tmp_path / "photos", {"a": 3, "b": 3})
+    save(root / "a" / "one.png", 96, 96, number=9)
+    save(root / "a" / "two.jpg", 96, 96, number=9)
+    audit = audit_folder(root)
+    assert plan_moves(audit) == []
+    assert [move.source for move in plan_moves(audit, near=True)] == ["a/two.jpg"]
+
+
+def test_what_cannot_be_put_back_stays_aside_and_is_named(damaged):
+    fix(damaged)
+    shutil.copy(damaged / "train" / "a" / "000.jpg", damaged / "train" / "a" / "again.jpg")
+    fix(damaged)  # again.jpg goes a second time, under another name
+    assert sorted(path.name for path in aside_folder(damaged).glob("train/a/again*")) == [
+        "again-2.jpg",
+        "again.jpg",
+    ]
+    back, notes = undo_moves(damaged, aside_folder(damaged))
+    assert (back, len(notes)) == (len(GONE) + 1, 1)
+    assert "train/a/again.jpg: left alone" in notes[0]
+    assert sorted(contents(aside_folder(damaged))) == ["moves.json", "train/a/again.jpg"]
+
+
+KILLED = """
+import os, signal, sys
+from squeezekit.data import *
+root = sys.argv[1]
+def progress(done, total):
+    if done == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "undo":
+    undo_moves(root, aside_folder(root), progress=progress)
+else:
+    make_moves(root, plan_moves(audit_folder(root, near=False)), aside_folder(root), progress=progress)
+"""
+
+
+def test_killed_in_the_middle_of_fix_and_of_undo(damaged, tmp_path):
+    before = contents(damaged)
+    whole = shutil.copytree(damaged, tmp_path / "whole" / "photos")
+    fix(whole)
+
+    def kill(verb):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(damaged), verb], check=False, timeout=300)
+        assert done.returncode == -signal.SIGKILL
+        record = contents(aside_folder(damaged))
+        record.pop("moves.json")
+        assert sorted([*contents(damaged).values(), *record.values()]) == sorted(before.values())
+
+    kill("fix")
+    with pytest.raises(DataError, match="finish it first"):
+        fix(damaged)
+    assert finish_moves(damaged, aside_folder(damaged)) == len(GONE) + 1
+    assert contents(damaged) == contents(whole)
+    assert finish_moves(damaged, aside_folder(damaged)) == 0
+    kill("undo")
+    with pytest.raises(DataError, match="finish it with --undo"):
+        finish_moves(damaged, aside_folder(damaged))
+    undo_moves(damaged, aside_folder(damaged))
+    assert contents(damaged) == before
+    assert not aside_folder(damaged).exists()
+    with pytest.raises(DataError, match="nothing was set aside"):
+        undo_moves(damaged, aside_folder(damaged))
+
+
+def test_a_folder_that_is_a_link_out_of_the_dataset_is_left_alone(tmp_path):
+    root = make_classes(tmp_path / "photos", {"a": 2})
+    elsewhere = tmp_path / "elsewhere"
+    save(elsewhere / "b" / "1.jpg", number=70)
+    shutil.copy(elsewhere / "b" / "1.jpg", elsewhere / "b" / "copy.jpg")
+    (root / "b").symlink_to(elsewhere / "b", target_is_directory=True)
+    (note,) = fix(root)
+    assert "b/copy.jpg: left alone" in note
+    assert (elsewhere / "b" / "copy.jpg").exists()
+
+
+def test_the_folder_aside_lies_outside(damaged):
+    moves = plan_moves(audit_folder(damaged, near=False))
+    with pytest.raises(DataError, match="where training does not look"):
+        make_moves(damaged, moves, damaged / "train" / "aside")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record["moves"][0].update(target="../../escaped.jpg"),
+        lambda record: record["moves"][0].update(source="/etc/hostname"),
+        lambda record: record["moves"][0].update(renamed="yes"),
+        lambda record: record["moves"][0].pop("reason"),
+        lambda record: record.update(finished=99),
+        lambda record: record.update(version=2),
+        lambda record: record.update(moves="all"),
+    ],
+)
+def test_a_list_of_moves_that_lies_is_refused(damaged, change):
+    fix(damaged)
+    path = aside_folder(damaged) / "moves.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    before = contents(damaged)
+    with pytest.raises(FormatError, match=r"moves\.json"):
+        undo_moves(damaged, aside_folder(damaged))
+    assert contents(damaged) == before
