@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from squeezekit.codec.broad import LEAST_LANES, Broad
 from squeezekit.codec.frequencies import fill_decoding_table
 from squeezekit.codec.rans import Lanes
 from squeezekit.errors import FormatError
@@ -17,7 +18,7 @@ from squeezekit.errors import FormatError
 __all__ = ["Asking", "Decoder", "Stream", "Tables", "decode"]
 
 # Lanes decoded together, and slots gathered before symbols are looked up: what fits a core's cache.
-_GROUP_LANES = 4096
+_GROUP_LANES = 1024
 _BLOCK = 1 << 15
 # With fewer words than this left to a lane, each step asks whether there are any.
 _LEAST_LEFT = 8
@@ -131,13 +132,21 @@ class Decoder:
     """
 
     def __init__(self, lanes: Sequence[Lanes], tables: Sequence[Tables]) -> None:
+        self._broad: dict[int, Broad] = {}
+        self._parts: dict[int, _Part] = {}
+        both = list(zip(lanes, tables, strict=True))
+        few = [number for number, own in enumerate(lanes) if len(own.counts) < LEAST_LANES]
         # One more of each, so that a lane that is done has something to look at.
-        self._words = np.zeros(sum(len(own.counts) * own.rounds for own in lanes) + 1, np.int64)
-        self._entries = np.zeros(sum(table.slots for table in tables) + 1, np.int64)
-        self._parts = []
+        self._words = np.zeros(
+            sum(len(lanes[number].counts) * lanes[number].rounds for number in few) + 1, np.int64
+        )
+        self._entries = np.zeros(sum(tables[number].slots for number in few) + 1, np.int64)
         word = entry = 0
-        for own, table in zip(lanes, tables, strict=True):
-            self._parts.append(_Part(own, self._words, word, entry, table))
+        for number, (own, table) in enumerate(both):
+            if len(own.counts) >= LEAST_LANES:
+                self._broad[number] = Broad(own, table.symbols, table.frequency, table.precision)
+                continue
+            self._parts[number] = _Part(own, self._words, word, entry, table)
             fill_decoding_table(table.frequency, table.symbols, self._entries[entry : entry + table.slots])
             word += len(own.counts) * own.rounds
             entry += table.slots
@@ -152,10 +161,12 @@ class Decoder:
             outputs: arrays of uint8 or uint16, contiguous, that the symbols of each are written to.
             tables: for each stream, which of its tables each symbol has, integers (count,); None: the first.
         """
-        work = [
-            _Work(self._parts[number], output, own)
-            for number, output, own in zip(streams, outputs, tables, strict=True)
-        ]
+        work = []
+        for number, output, own in zip(streams, outputs, tables, strict=True):
+            if number in self._broad:
+                self._broad[number].decode(output, own)
+            else:
+                work.append(_Work(self._parts[number], output, own))
         # The most steps first, so that at every step the lanes still at work are a prefix.
         work.sort(key=lambda one: -one.rows)
         group: list[_Work] = []
@@ -171,7 +182,9 @@ class Decoder:
 
     def finish(self) -> None:
         """Refuse streams that do not end where their encoder began."""
-        for part in self._parts:
+        for broad in self._broad.values():
+            broad.finish()
+        for part in self._parts.values():
             if (part.state != 1).any() or (part.position != part.end).any():
                 raise FormatError("coded symbols that do not end where they should")
 

@@ -4,6 +4,7 @@ The weights' bytes are cut out of the flatbuffer and each tensor is entropy-code
 `skeleton`. `docs/format.md` specifies the file, `docs/codec.md` gives reasons.
 """
 
+import contextlib
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -244,6 +245,19 @@ def unpack(sqz: bytes, *, progress: Progress | None = None) -> bytes:
     sections = split(sqz)
     layout = layout_of(sections)
     frame = skeleton_of(sections, layout)
+    _fill_contents(frame, layout, sections, progress)
+    if zlib.crc32(frame.file) != layout.crc32:
+        raise FormatError("damaged: the unpacked file's checksum does not match")
+    if progress is not None:
+        progress(layout.file_bytes, layout.file_bytes)
+    with contextlib.suppress(BufferError):  # still in use: its bytes are copied
+        frame.file.release()
+    return frame.buffer.getvalue()
+
+
+def _fill_contents(
+    frame: skeleton.Skeleton, layout: Layout, sections: Sections, progress: Progress | None
+) -> None:
     plans = plans_of(sections, layout, frame.contents)
     file = np.frombuffer(frame.file, np.uint8)
     _fill_small(file, frame, layout)
@@ -269,11 +283,6 @@ def unpack(sqz: bytes, *, progress: Progress | None = None) -> bytes:
         ends = np.cumsum([len(elements) for elements in pooled])
         for elements, values in zip(pooled, np.split(joined, ends[:-1]), strict=True):
             elements[...] = values
-    if zlib.crc32(frame.file) != layout.crc32:
-        raise FormatError("damaged: the unpacked file's checksum does not match")
-    if progress is not None:
-        progress(layout.file_bytes, layout.file_bytes)
-    return frame.buffer.getvalue()
 
 
 def _elements(file: np.ndarray, contents: skeleton.Contents) -> np.ndarray:
