@@ -78,7 +78,7 @@ class HistogramCoder(Coder):
 
 
 # Steps that a static stream is decoded by at a time.
-_STATIC_STEPS = 128
+_STATIC_STEPS = 256
 
 
 class Plain(HistogramCoder):

@@ -37,7 +37,7 @@ _MAX_CUT = (1 << 31) - 1
 # Tilts are in eighths of an octave at the largest value.
 TILT = 4
 # Masks are decoded so many steps at a time, beside other streams.
-_MASK_STEPS = 128
+_MASK_STEPS = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

@@ -248,17 +248,21 @@ def read(reader: bits.Reader, alphabet: int, count: int) -> Table:
     return Table(symbols, _interpolate(at_knots, used, spacing), precision)
 
 
-def fill_decoding_table(frequency: np.ndarray, symbols: np.ndarray, entries: np.ndarray) -> None:
+def fill_decoding_table(
+    frequency: np.ndarray, symbols: np.ndarray, entries: np.ndarray, looked_up: np.ndarray
+) -> None:
     """Write what a decoder looks up for every slot of every table.
 
     Args:
         frequency: int64 (..., used) from `frequencies`, below 2**16.
-        symbols: int64 (used,), below 2**16.
-        entries: int64 (slots of all tables,), filled table after table with the place of the slot within its
-            symbol's slots << 32 | symbol << 16 | frequency.
+        symbols: int64 (used,).
+        entries: uint32 (slots of all tables,), filled table after table with the place of the slot within its
+            symbol's slots << 16 | frequency.
+        looked_up: uint8 or uint16, as long, filled with the symbols.
     """
     flat = frequency.reshape(-1)
     starts = np.cumsum(flat) - flat
-    # One repetition holds what is the same for all slots of a symbol.
-    entries[...] = np.repeat(flat + (np.resize(symbols, len(flat)) << 16) - (starts << 32), flat)
-    entries += np.arange(len(entries)) << 32
+    # Unsigned arithmetic wraps around, so that one repetition holds what is the same for all slots of a symbol.
+    entries[...] = np.repeat((flat - (starts << 16)).astype(np.uint32), flat)
+    entries += np.arange(len(entries), dtype=np.uint32) << np.uint32(16)
+    looked_up[...] = np.repeat(np.resize(symbols.astype(looked_up.dtype), len(flat)), flat)

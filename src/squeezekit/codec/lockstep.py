@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 
-from squeezekit.codec.broad import LEAST_LANES, Broad
 from squeezekit.codec.frequencies import fill_decoding_table
 from squeezekit.codec.rans import Lanes
 from squeezekit.errors import FormatError
@@ -18,11 +17,11 @@ from squeezekit.errors import FormatError
 __all__ = ["Asking", "Decoder", "Stream", "Tables", "decode"]
 
 # Lanes decoded together, and slots gathered before symbols are looked up: what fits a core's cache.
-_GROUP_LANES = 1024
-_BLOCK = 1 << 15
+_GROUP_LANES = 4096
+_BLOCK = 1 << 16
 # With fewer words than this left to a lane, each step asks whether there are any.
 _LEAST_LEFT = 8
-# Entries of all tables that are held at once: 32 MB.
+# Entries of all tables that are held at once: 24 MB.
 _MAX_ENTRIES = 1 << 22
 # Symbols of streams in several phases, some hundred bytes each.
 _MAX_HELD = 1 << 22
@@ -99,9 +98,9 @@ class _Part:
 
     def __init__(self, lanes: Lanes, words: np.ndarray, first_word: int, entry: int, table: "Tables") -> None:
         self.lanes = len(lanes.counts)
-        self.state = lanes.states.astype(np.int64)
+        self.state = lanes.states.astype(np.uint32)
         # Positions among the words of all streams, of which a lane's lie side by side.
-        self.position = first_word + np.arange(self.lanes) * lanes.rounds
+        self.position = first_word + np.arange(self.lanes, dtype=np.int64) * lanes.rounds
         self.end = self.position + lanes.counts
         lanes.lay_out(words[first_word : first_word + self.lanes * lanes.rounds])
         self.first_entry, self.precision = entry, table.precision
@@ -132,22 +131,19 @@ class Decoder:
     """
 
     def __init__(self, lanes: Sequence[Lanes], tables: Sequence[Tables]) -> None:
-        self._broad: dict[int, Broad] = {}
-        self._parts: dict[int, _Part] = {}
-        both = list(zip(lanes, tables, strict=True))
-        few = [number for number, own in enumerate(lanes) if len(own.counts) < LEAST_LANES]
         # One more of each, so that a lane that is done has something to look at.
-        self._words = np.zeros(
-            sum(len(lanes[number].counts) * lanes[number].rounds for number in few) + 1, np.int64
-        )
-        self._entries = np.zeros(sum(tables[number].slots for number in few) + 1, np.int64)
+        words = np.zeros(sum(len(own.counts) * own.rounds for own in lanes) + 1, np.uint16)
+        slots = sum(table.slots for table in tables) + 1
+        entries = np.zeros(slots, np.uint32)
+        highest = max((int(table.symbols[-1]) for table in tables), default=0)
+        symbols = np.zeros(slots, np.uint8 if highest < 256 else np.uint16)
+        self._look_up = _LookUp(words, entries, symbols)
+        self._parts = []
         word = entry = 0
-        for number, (own, table) in enumerate(both):
-            if len(own.counts) >= LEAST_LANES:
-                self._broad[number] = Broad(own, table.symbols, table.frequency, table.precision)
-                continue
-            self._parts[number] = _Part(own, self._words, word, entry, table)
-            fill_decoding_table(table.frequency, table.symbols, self._entries[entry : entry + table.slots])
+        for own, table in zip(lanes, tables, strict=True):
+            self._parts.append(_Part(own, words, word, entry, table))
+            part = slice(entry, entry + table.slots)
+            fill_decoding_table(table.frequency, table.symbols, entries[part], symbols[part])
             word += len(own.counts) * own.rounds
             entry += table.slots
 
@@ -161,12 +157,10 @@ class Decoder:
             outputs: arrays of uint8 or uint16, contiguous, that the symbols of each are written to.
             tables: for each stream, which of its tables each symbol has, integers (count,); None: the first.
         """
-        work = []
-        for number, output, own in zip(streams, outputs, tables, strict=True):
-            if number in self._broad:
-                self._broad[number].decode(output, own)
-            else:
-                work.append(_Work(self._parts[number], output, own))
+        work = [
+            _Work(self._parts[number], output, own)
+            for number, output, own in zip(streams, outputs, tables, strict=True)
+        ]
         # The most steps first, so that at every step the lanes still at work are a prefix.
         work.sort(key=lambda one: -one.rows)
         group: list[_Work] = []
@@ -182,15 +176,13 @@ class Decoder:
 
     def finish(self) -> None:
         """Refuse streams that do not end where their encoder began."""
-        for broad in self._broad.values():
-            broad.finish()
-        for part in self._parts.values():
+        for part in self._parts:
             if (part.state != 1).any() or (part.position != part.end).any():
                 raise FormatError("coded symbols that do not end where they should")
 
     def _decode_group(self, group: "list[_Work]") -> None:
         if group[0].rows:
-            run = _Run(group, [work.part.lanes for work in group], self._words, self._entries)
+            run = _Run(group, [work.part.lanes for work in group], self._look_up)
             row = 0
             active = list(group)
             while active:
@@ -203,7 +195,7 @@ class Decoder:
         # What is left is less than a step of each stream.
         rest = [work for work in group if work.rest]
         if rest:
-            run = _Run(rest, [work.rest for work in rest], self._words, self._entries)
+            run = _Run(rest, [work.rest for work in rest], self._look_up)
             run.decode(rest, None, None)
             run.store()
 
@@ -223,21 +215,30 @@ class _Work:
         return symbols[row * self.part.lanes : stop * self.part.lanes].reshape(stop - row, -1)
 
 
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class _LookUp:
+    """What all streams of a decoder look things up in."""
+
+    words: np.ndarray
+    """uint16: a lane's lie side by side."""
+    entries: np.ndarray
+    """See `fill_decoding_table`."""
+    symbols: np.ndarray
+
+
 class _Run:
     """The lanes of several streams side by side."""
 
-    def __init__(
-        self, group: Sequence[_Work], widths: Sequence[int], words: np.ndarray, entries: np.ndarray
-    ) -> None:
+    def __init__(self, group: Sequence[_Work], widths: Sequence[int], look_up: _LookUp) -> None:
         parts = [work.part for work in group]
         pairs = self._pairs = list(zip(parts, widths, strict=True))
-        self._words, self._entries = words, entries
+        self._look_up = look_up
         self._state = np.concatenate([part.state[:width] for part, width in pairs])
         self._position = np.concatenate([part.position[:width] for part, width in pairs])
         self._end = np.concatenate([part.end[:width] for part, width in pairs])
-        self._shift = np.repeat(np.array([part.precision for part in parts]), widths)
-        self._mask = (1 << self._shift) - 1
-        self._base = np.repeat(np.array([part.first_entry for part in parts]), widths)
+        self._shift = np.repeat(np.array([part.precision for part in parts], np.uint32), widths)
+        self._mask = (np.uint32(1) << self._shift) - np.uint32(1)
+        self._base = np.repeat(np.array([part.first_entry for part in parts], np.uint32), widths)
         ends = np.cumsum(widths).tolist()
         self._columns = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
 
@@ -260,52 +261,53 @@ class _Run:
             bases = bases.copy()
             for work, columns in pairs:
                 if work.tables is not None:
-                    own = work.of(work.tables, row, stop).astype(np.int64)
-                    own <<= work.part.precision
+                    own = work.of(work.tables, row, stop).astype(np.uint32)
+                    own <<= np.uint32(work.part.precision)
                     bases[:, columns] += own
-        entries = np.empty((rows, lanes), np.int64)
+        slots = np.empty((rows, lanes), np.int64)
         done = 0
         while done < rows:
             # No lane takes more than a word a step: so long nobody need ask whether one is left.
             left = int((self._end[:lanes] - self._position[:lanes]).min())
             upto = min(rows, done + left) if left >= _LEAST_LEFT else rows
-            self._steps(entries[done:upto], bases[done:upto], checked=left < _LEAST_LEFT)
+            self._steps(slots[done:upto], bases[done:upto], checked=left < _LEAST_LEFT)
             done = upto
-        entries >>= 16
-        symbols = entries.astype(np.uint16)
+        symbols = self._look_up.symbols.take(slots, mode="clip")
         for work, columns in pairs:
             work.of(work.output, row, stop)[...] = symbols[:, columns]
         return rows
 
-    def _steps(self, entries: np.ndarray, bases: np.ndarray, *, checked: bool) -> None:
-        lanes = entries.shape[1]
+    def _steps(self, slots: np.ndarray, bases: np.ndarray, *, checked: bool) -> None:
+        lanes = slots.shape[1]
         state, position, end = self._state[:lanes], self._position[:lanes], self._end[:lanes]
         shift, mask = self._shift[:lanes], self._mask[:lanes]
-        some, word = np.empty(lanes, np.int64), np.empty(lanes, np.int64)
+        entry, share, below = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32), np.empty(lanes, bool)
         # Whole arrays of them: NumPy takes half a microsecond a call to see what a number is.
-        low, sixteen, place, lowest, sign = (
-            np.full(lanes, number) for number in (0xFFFF, 16, 32, 1 << 16, 63)
-        )
-        # All are signed and of 64 bits, as NumPy's indices are, so that nothing is ever converted.
-        bitwise_and, left_shift, right_shift = np.bitwise_and, np.left_shift, np.right_shift
-        add, subtract, multiply, bitwise_or = np.add, np.subtract, np.multiply, np.bitwise_or
-        look_up, next_word = self._entries.take, self._words.take
-        for entry, base in zip(entries, bases, strict=True):
-            bitwise_and(state, mask, some)
-            add(some, base, some)
-            look_up(some, None, entry, "clip")
+        low, sixteen, lowest = (np.full(lanes, number, np.uint32) for number in (0xFFFF, 16, 1 << 16))
+        word_bits = np.array(16, np.uint32)
+        bitwise_and, add, multiply, less = np.bitwise_and, np.add, np.multiply, np.less
+        right_shift, copyto, find = np.right_shift, np.copyto, below.nonzero
+        look_up, next_words = self._look_up.entries.take, self._look_up.words.take
+        for slot, base in zip(slots, bases, strict=True):
+            bitwise_and(state, mask, entry)
+            add(entry, base, entry)
+            copyto(slot, entry)  # NumPy gathers by 64-bit indices
+            look_up(slot, None, entry, "clip")
             right_shift(state, shift, state)
-            bitwise_and(entry, low, some)
-            multiply(state, some, state)
-            right_shift(entry, place, some)
-            add(state, some, state)
-            subtract(state, lowest, some)
-            right_shift(some, sign, some)  # all ones where a state lacks a word
+            bitwise_and(entry, low, share)
+            multiply(state, share, state)
+            right_shift(entry, sixteen, entry)
+            add(state, entry, state)
+            less(state, lowest, below)
+            # Most lanes have enough; those that lack a word are few enough to pick out.
+            lacking = find()[0]
+            places = position.take(lacking)
             if checked:
-                bitwise_and(some, right_shift(subtract(position, end, word), sign, word), some)
-            next_word(position, None, word, "clip")
-            bitwise_and(word, some, word)
-            subtract(position, some, position)
-            bitwise_and(some, sixteen, some)
-            left_shift(state, some, state)
-            bitwise_or(state, word, state)
+                some = places < end.take(lacking)
+                lacking, places = lacking[some], places[some]
+            refilled = state.take(lacking)
+            refilled <<= word_bits
+            refilled |= next_words(places)
+            state[lacking] = refilled
+            places += 1
+            position[lacking] = places
