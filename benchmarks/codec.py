@@ -1,12 +1,13 @@
 """Bytes and seconds of each coder of the codec, beside other compressors, on the same files in one run.
 
     python benchmarks/codec.py compressed_SqueezeNet.net zoo/intel.sqz MODEL.tflite --centroids 64,32,16 \\
-        --applications MobileNetV3Small,EfficientNetB0 --alexnet --peers ENVIRONMENT/bin/python [--json]
+        --applications squeezenet-1.1,MobileNetV3Small,EfficientNetB0 --alexnet --peers ENVIRONMENT/bin/python [--json]
 
 A `.net` is the published Deep Compression SqueezeNet: its exact weights and biases are put into a `.tflite` in
 the order of the layers. `--centroids` adds the same with each layer's weights moved to that many centroids by exact
-k-means. A `.sqz` is unpacked first. `--applications` adds untrained float networks of `keras.applications`, and
-`--alexnet` a pruned and quantized network of AlexNet's 61 million weights, drawn at random.
+k-means. A `.sqz` is unpacked first. `--applications` adds untrained float networks of `keras.applications` or of
+squeezekit's own, and `--alexnet` a pruned network of AlexNet's 61 million weights, drawn at random: as int8, and as
+float32 with 32 values.
 
 Peers: zlib -9, xz -9e; and from the environment of `--peers` (`pip install zstandard brotli zipnn openzl nncodec
 torch==2.13.0`; this one's by default) whichever are installed: zstd -22, brotli 11, ZipNN (the best of its types),
@@ -63,14 +64,16 @@ def net_tflite(path: Path) -> bytes:
     return tflite(tensors)
 
 
-def alexnet(density: float = 0.11) -> bytes:
-    """Pruned int8 weights: Laplace-distributed, as pruning and retraining leave them."""
+def alexnet(dtype: str, density: float = 0.11) -> bytes:
+    """Pruned weights, int8 or float32 of 32 values: Laplace-distributed, as pruning and retraining leave them."""
     generator = np.random.default_rng(0)
     tensors = []
     for number, shape in enumerate(ALEXNET):
         weights = generator.laplace(0, 18, shape).round().clip(-127, 127).astype(np.int8)
         weights[generator.random(shape, np.float32) >= density] = 0
-        tensors.append(Tensor(f"layer{number}", "int8", shape, weights.tobytes()))
+        if dtype == "float32":
+            weights = (weights >> 3).astype(np.float32) * np.float32(0.001)
+        tensors.append(Tensor(f"layer{number}", dtype, shape, weights.tobytes()))
     return tflite(tensors)
 
 
@@ -92,7 +95,10 @@ def shared(data: bytes, centroids: int) -> bytes:
 def application(name: str) -> bytes:
     keras, tensorflow = importlib.import_module("keras"), importlib.import_module("tensorflow")
     keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, name)(weights=None)
+    if name in (own := importlib.import_module("squeezekit.models.catalogue")).MODELS:
+        model = own.build(name, (227, 227, 3), 1000)
+    else:
+        model = getattr(keras.applications, name)(weights=None)
     with contextlib.redirect_stdout(io.StringIO()):
         return bytes(tensorflow.lite.TFLiteConverter.from_keras_model(model).convert())
 
@@ -248,7 +254,8 @@ def inputs(options: argparse.Namespace) -> Iterator[tuple[str, bytes, bool]]:
     for name in filter(None, options.applications.split(",")):
         yield f"{name}, float", application(name), True
     if options.alexnet:
-        yield "AlexNet, pruned, int8", alexnet(), False
+        for dtype in ("int8", "float32"):
+            yield f"AlexNet, pruned, {dtype}", alexnet(dtype), False
 
 
 def main() -> None:

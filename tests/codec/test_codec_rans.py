@@ -144,21 +144,27 @@ def test_a_pattern_in_step_with_the_lanes():
     assert np.array_equal(decode(stream, len(symbols), 256), symbols)
 
 
-def test_phases_with_tables_of_their_own():
+@pytest.mark.parametrize(
+    ("lanes", "counts"),
+    [(1, [300, 1, 38]), (5, [1000, 1, 38, 517]), (64, [1000, 1, 38, 517]), (900, [100_000, 1, 950, 5000])],
+)
+def test_phases_with_tables_of_their_own(lanes, counts):
     generator = np.random.default_rng(5)
     frequency = frequencies.frequencies(generator.integers(1, 1000, (3, 7)), 10)
     start = np.cumsum(frequency, axis=1) - frequency
-    counts = [1000, 1, 38, 517]
     which = [generator.integers(0, 3, count) for count in counts]
     symbols = [generator.integers(0, 7, count) for count in counts]
     phases = [own * 7 + symbol for own, symbol in zip(which, symbols, strict=True)]
-    for lanes in (1, 5, 64):
-        data = rans.encode(phases, frequency.reshape(-1), start.reshape(-1), 10, lanes)
-        tables = lockstep.Tables(np.arange(7), frequency, 10)
-        decoder = lockstep.Decoder([rans.read(bits.Reader(data), sum(counts), 4)], [tables])
-        for own, symbol in zip(which, symbols, strict=True):
-            assert np.array_equal(decoder.phase([0], [len(own)], [own])[0], symbol)
-        decoder.finish()
+    data = rans.encode(phases, frequency.reshape(-1), start.reshape(-1), 10, lanes)
+    read = rans.read(bits.Reader(data), sum(counts), len(counts))
+    # Beside a copy of itself, all of whose phases are the same.
+    decoder = lockstep.Decoder([read, read], [lockstep.Tables(np.arange(7), frequency, 10)] * 2)
+    for own, symbol in zip(which, symbols, strict=True):
+        decoded = np.empty((2, len(own)), np.uint8)
+        decoder.phase([0, 1], list(decoded), [own, own])
+        assert np.array_equal(decoded[0], symbol)
+        assert np.array_equal(decoded[1], symbol)
+    decoder.finish()
 
 
 def test_golden_stream():

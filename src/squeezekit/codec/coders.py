@@ -78,7 +78,7 @@ class HistogramCoder(Coder):
 
 
 # Steps that a static stream is decoded by at a time.
-_STATIC_STEPS = 128
+_STATIC_STEPS = 256
 
 
 class Plain(HistogramCoder):
@@ -177,8 +177,7 @@ class Static:
         if self.lanes:
             block = _STATIC_STEPS * len(self.lanes[0].counts)
             for first in range(0, self.count, block):
-                part = out[first : first + block]
-                part[...] = yield 0, len(part), None
+                yield 0, out[first : first + block], None
         return out
 
 

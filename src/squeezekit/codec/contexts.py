@@ -37,7 +37,7 @@ _MAX_CUT = (1 << 31) - 1
 # Tilts are in eighths of an octave at the largest value.
 TILT = 4
 # Masks are decoded so many steps at a time, beside other streams.
-_MASK_STEPS = 128
+_MASK_STEPS = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -189,8 +189,7 @@ class Symbols:
             places = np.empty(self.masks.count, np.uint16)
             block = _MASK_STEPS * len(self.masks.lanes.counts)
             for first in range(0, len(places), block):
-                part = places[first : first + block]
-                part[...] = yield 1, len(part), None
+                yield 1, places[first : first + block], None
             present = masks.unfold(places, grid)
         field = Field(grid, present, typical(self.model.table, self.base))
         out = np.full((grid.positions, grid.kernels), self.base, self.dtype)
@@ -199,7 +198,8 @@ class Symbols:
             if not any(counts):
                 continue
             classes = np.concatenate([_classes(self.model, field, position) for position in positions])
-            symbols = yield 0, len(classes), classes
+            symbols = np.empty(len(classes), self.dtype)
+            yield 0, symbols, classes
             for position, part in zip(positions, _parts(symbols, counts), strict=True):
                 field.put(position, out[position], part)
                 np.subtract(out[position], self.base, out=field.values[position], dtype=np.int16)

@@ -49,6 +49,8 @@ _WORTH = 100
 # Where values repeat so often a codebook is smaller than byte planes, and those need not be weighed.
 _MANY_REPEATS = 16
 _CHUNK = 1 << 20
+# Indices looked up at once, which NumPy makes 64-bit ones of: they stay in a core's cache.
+_INDICES = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -322,8 +324,8 @@ def _parse_palette(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
 
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
         values = _from_keys(keys, out.dtype)
-        for first in range(0, count, _CHUNK):  # NumPy makes 64-bit indices of them
+        for first in range(0, count, _INDICES):
             # Symbols lie below the alphabet already; clipping only spares NumPy a copy.
-            values.take(streams[0][first : first + _CHUNK], out=out[first : first + _CHUNK], mode="clip")
+            values.take(streams[0][first : first + _INDICES], out=out[first : first + _INDICES], mode="clip")
 
     return Plan(_coder_label("palette", (job,)), (job,), fill)

@@ -19,14 +19,16 @@ __all__ = ["Asking", "Decoder", "Stream", "Tables", "decode"]
 # Lanes decoded together, and slots gathered before symbols are looked up: what fits a core's cache.
 _GROUP_LANES = 4096
 _BLOCK = 1 << 16
-# Entries of all tables that are held at once: 40 MB.
-_MAX_ENTRIES = 1 << 23
+# With fewer words than this left to a lane, each step asks whether there are any.
+_LEAST_LEFT = 8
+# Entries of all tables that are held at once: 24 MB.
+_MAX_ENTRIES = 1 << 22
 # Symbols of streams in several phases, some hundred bytes each.
 _MAX_HELD = 1 << 22
 
-Asking = Generator[tuple[int, int, "np.ndarray | None"], np.ndarray, np.ndarray]
-"""Yields (which part of the stream, how many symbols, which table each has), is sent the symbols, and returns
-the stream's output."""
+Asking = Generator[tuple[int, np.ndarray, "np.ndarray | None"], None, np.ndarray]
+"""Yields (which part of the stream, where its next symbols go, which table each has), and returns the stream's
+output; see `Decoder.phase`."""
 
 
 class Stream(Protocol):
@@ -76,19 +78,17 @@ def _decode_batch(batch: Sequence[tuple[Stream, Sequence["Tables"]]]) -> list[np
     firsts = np.cumsum([0, *(len(tables) for _, tables in batch)]).tolist()
     outputs: dict[int, np.ndarray] = {}
     work = {number: stream.decoding() for number, (stream, _) in enumerate(batch)}
-    answers: dict[int, np.ndarray | None] = dict.fromkeys(work)
-    while answers:
-        asked: dict[int, tuple[int, int, np.ndarray | None]] = {}
-        for number, answer in answers.items():
+    waiting = list(work)
+    while waiting:
+        asked: dict[int, tuple[int, np.ndarray, np.ndarray | None]] = {}
+        for number in waiting:
             try:
-                # A generator that has not begun is sent None.
-                asked[number] = work[number].send(answer)  # type: ignore[arg-type]
+                asked[number] = next(work[number])
             except StopIteration as stop:
                 outputs[number] = stop.value
         parts = [firsts[number] + part for number, (part, _, _) in asked.items()]
-        counts = [count for _, count, _ in asked.values()]
-        decoded = decoder.phase(parts, counts, [which for _, _, which in asked.values()])
-        answers = dict(zip(asked, decoded, strict=True))
+        decoder.phase(parts, [out for _, out, _ in asked.values()], [which for _, _, which in asked.values()])
+        waiting = list(asked)
     decoder.finish()
     return [outputs[number] for number in range(len(batch))]
 
@@ -96,15 +96,14 @@ def _decode_batch(batch: Sequence[tuple[Stream, Sequence["Tables"]]]) -> list[np
 class _Part:
     """One stream in the decoder: its lanes' states, and where its words and tables lie."""
 
-    def __init__(self, lanes: Lanes, first_word: int, first_entry: int, table: "Tables") -> None:
-        count = len(lanes.counts)
-        self.state = lanes.states.copy()
-        # Positions in the words of all streams, of which a lane's lie `count` apart.
-        first = np.arange(first_word, first_word + count)
-        self.position = first.astype(np.uint32)
-        self.end = (first + count * lanes.counts).astype(np.uint32)
-        self.first_entry = first_entry
-        self.precision, self.dtype, self.lanes = table.precision, table.dtype, count
+    def __init__(self, lanes: Lanes, words: np.ndarray, first_word: int, entry: int, table: "Tables") -> None:
+        self.lanes = len(lanes.counts)
+        self.state = lanes.states.astype(np.uint32)
+        # Positions among the words of all streams, of which a lane's lie side by side.
+        self.position = first_word + np.arange(self.lanes, dtype=np.int64) * lanes.rounds
+        self.end = self.position + lanes.counts
+        lanes.lay_out(words[first_word : first_word + self.lanes * lanes.rounds])
+        self.first_entry, self.precision = entry, table.precision
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -122,11 +121,6 @@ class Tables:
         """Slots of all tables."""
         return self.frequency.size // len(self.symbols) << self.precision
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the symbols: uint8 or uint16."""
-        return np.dtype(np.uint8 if int(self.symbols[-1]) < 256 else np.uint16)
-
 
 class Decoder:
     """Decodes many streams together, phase by phase.
@@ -137,55 +131,48 @@ class Decoder:
     """
 
     def __init__(self, lanes: Sequence[Lanes], tables: Sequence[Tables]) -> None:
-        self._parts = []
-        word_count = entry_count = 0
-        for own, table in zip(lanes, tables, strict=True):
-            self._parts.append(_Part(own, word_count, entry_count, table))
-            word_count += own.words.size
-            entry_count += table.slots
-        # One more word, so that a lane that is done has something to look at.
-        words = np.concatenate([*(own.words.reshape(-1) for own in lanes), np.zeros(1, np.uint32)])
-        entries = np.zeros(entry_count + 1, np.uint32)
-        symbols = np.zeros(
-            entry_count + 1, max((table.dtype for table in tables), default=np.dtype(np.uint8))
-        )
-        for part, table in zip(self._parts, tables, strict=True):
-            own_slots = slice(part.first_entry, part.first_entry + table.slots)
-            fill_decoding_table(table.frequency, table.symbols, entries[own_slots], symbols[own_slots])
+        # One more of each, so that a lane that is done has something to look at.
+        words = np.zeros(sum(len(own.counts) * own.rounds for own in lanes) + 1, np.uint16)
+        slots = sum(table.slots for table in tables) + 1
+        entries = np.zeros(slots, np.uint32)
+        highest = max((int(table.symbols[-1]) for table in tables), default=0)
+        symbols = np.zeros(slots, np.uint8 if highest < 256 else np.uint16)
         self._look_up = _LookUp(words, entries, symbols)
+        self._parts = []
+        word = entry = 0
+        for own, table in zip(lanes, tables, strict=True):
+            self._parts.append(_Part(own, words, word, entry, table))
+            part = slice(entry, entry + table.slots)
+            fill_decoding_table(table.frequency, table.symbols, entries[part], symbols[part])
+            word += len(own.counts) * own.rounds
+            entry += table.slots
 
     def phase(
-        self, streams: Sequence[int], counts: Sequence[int], tables: Sequence[np.ndarray | None]
-    ) -> list[np.ndarray]:
+        self, streams: Sequence[int], outputs: Sequence[np.ndarray], tables: Sequence[np.ndarray | None]
+    ) -> None:
         """Decode the next phase of some of the streams.
 
         Args:
             streams: their numbers, each once.
-            counts: symbols of each.
+            outputs: arrays of uint8 or uint16, contiguous, that the symbols of each are written to.
             tables: for each stream, which of its tables each symbol has, integers (count,); None: the first.
-
-        Returns:
-            For each stream its symbols, uint8 or uint16 (count,), as its tables have them.
         """
-        outputs = [
-            np.empty(count, self._parts[number].dtype) for number, count in zip(streams, counts, strict=True)
+        work = [
+            _Work(self._parts[number], output, own)
+            for number, output, own in zip(streams, outputs, tables, strict=True)
         ]
         # The most steps first, so that at every step the lanes still at work are a prefix.
-        steps = [count // self._parts[number].lanes for number, count in zip(streams, counts, strict=True)]
-        order = sorted(range(len(outputs)), key=lambda index: -steps[index])
+        work.sort(key=lambda one: -one.rows)
         group: list[_Work] = []
         lanes = 0
-        for index in order:
-            part = self._parts[streams[index]]
-            work = _Work(part, outputs[index], tables[index])
-            if group and lanes + part.lanes > _GROUP_LANES:
+        for one in work:
+            if group and lanes + one.part.lanes > _GROUP_LANES:
                 self._decode_group(group)
                 group, lanes = [], 0
-            group.append(work)
-            lanes += part.lanes
+            group.append(one)
+            lanes += one.part.lanes
         if group:
             self._decode_group(group)
-        return outputs
 
     def finish(self) -> None:
         """Refuse streams that do not end where their encoder began."""
@@ -194,42 +181,22 @@ class Decoder:
                 raise FormatError("coded symbols that do not end where they should")
 
     def _decode_group(self, group: "list[_Work]") -> None:
-        run = _Run([work.part for work in group], self._look_up)
-        row = 0
-        active = list(group)
-        while active:
-            lanes = sum(work.part.lanes for work in active)
-            stop = active[-1].rows  # until the stream with the fewest steps is done
-            while row < stop:
-                rows = min(stop - row, max(1, _BLOCK // lanes))
-                bases = np.empty((rows, lanes), np.uint32)
-                column = 0
-                for work in active:
-                    work.bases(row, bases[:, column : column + work.part.lanes])
-                    column += work.part.lanes
-                symbols = run.decode(bases)
-                column = 0
-                for work in active:
-                    work.put(row, symbols[:, column : column + work.part.lanes])
-                    column += work.part.lanes
-                row += rows
-            while active and active[-1].rows == row:
-                active.pop()
-        run.store()
+        if group[0].rows:
+            run = _Run(group, [work.part.lanes for work in group], self._look_up)
+            row = 0
+            active = list(group)
+            while active:
+                stop = active[-1].rows  # until the stream with the fewest steps is done
+                while row < stop:
+                    row += run.decode(active, row, stop)
+                while active and active[-1].rows == row:
+                    active.pop()
+            run.store()
         # What is left is less than a step of each stream.
         rest = [work for work in group if work.rest]
         if rest:
-            run = _Run([work.part for work in rest], self._look_up, [work.rest for work in rest])
-            bases = np.empty((1, sum(work.rest for work in rest)), np.uint32)
-            column = 0
-            for work in rest:
-                work.bases(work.rows, bases[:, column : column + work.rest])
-                column += work.rest
-            symbols = run.decode(bases)[0]
-            column = 0
-            for work in rest:
-                work.output[work.rows * work.part.lanes :] = symbols[column : column + work.rest]
-                column += work.rest
+            run = _Run(rest, [work.rest for work in rest], self._look_up)
+            run.decode(rest, None, None)
             run.store()
 
 
@@ -239,20 +206,13 @@ class _Work:
     def __init__(self, part: _Part, output: np.ndarray, tables: np.ndarray | None) -> None:
         self.part, self.output, self.tables = part, output, tables
         self.rows, self.rest = divmod(len(output), part.lanes)
+        self.whole = self.rows * part.lanes
 
-    def bases(self, row: int, out: np.ndarray) -> None:
-        """Fill in where the tables of the next symbols begin: uint32 (rows, lanes or fewer)."""
-        if self.tables is None:
-            out[...] = self.part.first_entry
-            return
-        first = row * self.part.lanes
-        own = self.tables[first : first + out.size].reshape(out.shape)
-        np.left_shift(own, self.part.precision, out=out, dtype=np.uint32, casting="unsafe")
-        out += np.uint32(self.part.first_entry)
-
-    def put(self, row: int, symbols: np.ndarray) -> None:
-        lanes = self.part.lanes
-        self.output[row * lanes : (row + len(symbols)) * lanes].reshape(symbols.shape)[...] = symbols
+    def of(self, symbols: np.ndarray, row: int | None, stop: int | None) -> np.ndarray:
+        """Of the phase's symbols those of some steps, or of the rest: (rows, lanes or fewer)."""
+        if row is None or stop is None:
+            return symbols[self.whole :].reshape(1, -1)
+        return symbols[row * self.part.lanes : stop * self.part.lanes].reshape(stop - row, -1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -260,75 +220,94 @@ class _LookUp:
     """What all streams of a decoder look things up in."""
 
     words: np.ndarray
+    """uint16: a lane's lie side by side."""
     entries: np.ndarray
+    """See `fill_decoding_table`."""
     symbols: np.ndarray
 
 
 class _Run:
     """The lanes of several streams side by side."""
 
-    def __init__(self, parts: Sequence[_Part], look_up: _LookUp, widths: Sequence[int] | None = None) -> None:
-        self._parts, self._look_up = parts, look_up
-        self._widths = [part.lanes for part in parts] if widths is None else widths
-        pairs = list(zip(parts, self._widths, strict=True))
+    def __init__(self, group: Sequence[_Work], widths: Sequence[int], look_up: _LookUp) -> None:
+        parts = [work.part for work in group]
+        pairs = self._pairs = list(zip(parts, widths, strict=True))
+        self._look_up = look_up
         self._state = np.concatenate([part.state[:width] for part, width in pairs])
         self._position = np.concatenate([part.position[:width] for part, width in pairs])
         self._end = np.concatenate([part.end[:width] for part, width in pairs])
-        self._stride = np.repeat(np.array([part.lanes for part in parts], np.uint32), self._widths)
-        self._bits = np.repeat(np.array([part.precision for part in parts], np.uint32), self._widths)
-        self._mask = (np.uint32(1) << self._bits) - np.uint32(1)
+        self._shift = np.repeat(np.array([part.precision for part in parts], np.uint32), widths)
+        self._mask = (np.uint32(1) << self._shift) - np.uint32(1)
+        self._base = np.repeat(np.array([part.first_entry for part in parts], np.uint32), widths)
+        ends = np.cumsum(widths).tolist()
+        self._columns = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
 
     def store(self) -> None:
-        first = 0
-        for part, width in zip(self._parts, self._widths, strict=True):
-            part.state[:width] = self._state[first : first + width]
-            part.position[:width] = self._position[first : first + width]
-            first += width
+        for (part, width), columns in zip(self._pairs, self._columns, strict=True):
+            part.state[:width] = self._state[columns]
+            part.position[:width] = self._position[columns]
 
-    def decode(self, bases: np.ndarray) -> np.ndarray:
-        """Advance the first lanes, given where their tables begin: (rows, lanes) to symbols (rows, lanes)."""
-        rows, lanes = bases.shape
+    def decode(self, active: Sequence[_Work], row: int | None, stop: int | None) -> int:
+        """Advance the lanes of the first streams by some steps, or by their rest; returns how many steps."""
+        lanes = self._columns[len(active) - 1].stop
+        if row is None or stop is None:
+            rows = 1
+        else:
+            rows = min(stop - row, max(1, _BLOCK // lanes))
+            stop = row + rows
+        bases = np.broadcast_to(self._base[:lanes], (rows, lanes))
+        pairs = list(zip(active, self._columns, strict=False))
+        if any(work.tables is not None for work in active):
+            bases = bases.copy()
+            for work, columns in pairs:
+                if work.tables is not None:
+                    own = work.of(work.tables, row, stop).astype(np.uint32)
+                    own <<= np.uint32(work.part.precision)
+                    bases[:, columns] += own
         slots = np.empty((rows, lanes), np.int64)
         done = 0
         while done < rows:
             # No lane takes more than a word a step: so long nobody need ask whether one is left.
-            left = int(((self._end[:lanes] - self._position[:lanes]) // self._stride[:lanes]).min())
-            stop = min(rows, done + left) if left >= 8 else rows
-            self._steps(slots[done:stop], bases[done:stop], checked=left < 8)
-            done = stop
-        return self._look_up.symbols.take(slots, mode="clip")
+            left = int((self._end[:lanes] - self._position[:lanes]).min())
+            upto = min(rows, done + left) if left >= _LEAST_LEFT else rows
+            self._steps(slots[done:upto], bases[done:upto], checked=left < _LEAST_LEFT)
+            done = upto
+        symbols = self._look_up.symbols.take(slots, mode="clip")
+        for work, columns in pairs:
+            work.of(work.output, row, stop)[...] = symbols[:, columns]
+        return rows
 
     def _steps(self, slots: np.ndarray, bases: np.ndarray, *, checked: bool) -> None:
-        rows, lanes = slots.shape
+        lanes = slots.shape[1]
         state, position, end = self._state[:lanes], self._position[:lanes], self._end[:lanes]
-        shift, mask, stride = self._bits[:lanes], self._mask[:lanes], self._stride[:lanes]
-        entry, share, word, take = (np.empty(lanes, np.uint32) for _ in range(4))
-        index = np.empty(lanes, np.int64)
+        shift, mask = self._shift[:lanes], self._mask[:lanes]
+        entry, share, below = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32), np.empty(lanes, bool)
         # Whole arrays of them: NumPy takes half a microsecond a call to see what a number is.
-        low, four, sixteen, lowest = (
-            np.full(lanes, number, np.uint32) for number in (0xFFFF, 4, 16, 1 << 16)
-        )
-        below = np.empty(lanes, bool)
-        words, entries = self._look_up.words, self._look_up.entries
-        for row in range(rows):
-            np.bitwise_and(state, mask, out=entry)
-            np.add(entry, bases[row], out=entry)
-            np.copyto(slots[row], entry)  # NumPy gathers by 64-bit indices
-            entries.take(slots[row], out=entry, mode="clip")
-            np.right_shift(state, shift, out=state)
-            np.bitwise_and(entry, low, out=share)
-            np.multiply(state, share, out=state)
-            np.right_shift(entry, sixteen, out=entry)
-            np.add(state, entry, out=state)
-            np.less(state, lowest, out=below)
-            np.copyto(take, below)
+        low, sixteen, lowest = (np.full(lanes, number, np.uint32) for number in (0xFFFF, 16, 1 << 16))
+        word_bits = np.array(16, np.uint32)
+        bitwise_and, add, multiply, less = np.bitwise_and, np.add, np.multiply, np.less
+        right_shift, copyto, find = np.right_shift, np.copyto, below.nonzero
+        look_up, next_words = self._look_up.entries.take, self._look_up.words.take
+        for slot, base in zip(slots, bases, strict=True):
+            bitwise_and(state, mask, entry)
+            add(entry, base, entry)
+            copyto(slot, entry)  # NumPy gathers by 64-bit indices
+            look_up(slot, None, entry, "clip")
+            right_shift(state, shift, state)
+            bitwise_and(entry, low, share)
+            multiply(state, share, state)
+            right_shift(entry, sixteen, entry)
+            add(state, entry, state)
+            less(state, lowest, below)
+            # Most lanes have enough; those that lack a word are few enough to pick out.
+            lacking = find()[0]
+            places = position.take(lacking)
             if checked:
-                np.multiply(take, position < end, out=take)
-            np.copyto(index, position)
-            words.take(index, out=word, mode="clip")
-            np.multiply(word, take, out=word)
-            np.multiply(take, stride, out=share)
-            np.add(position, share, out=position)
-            np.left_shift(take, four, out=take)
-            np.left_shift(state, take, out=state)
-            np.bitwise_or(state, word, out=state)
+                some = places < end.take(lacking)
+                lacking, places = lacking[some], places[some]
+            refilled = state.take(lacking)
+            refilled <<= word_bits
+            refilled |= next_words(places)
+            state[lacking] = refilled
+            places += 1
+            position[lacking] = places

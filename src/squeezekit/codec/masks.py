@@ -58,16 +58,20 @@ def unpack(places: np.ndarray, group: int, stride: int, count: int) -> np.ndarra
     Raises:
         FormatError: ones beyond `count`.
     """
-    masks = _order(group)[places]
     if (group, stride) == (_FLAT, 1):
-        flags = np.unpackbits(masks.astype(np.uint8)).view(bool)
+        # Python's own look-up of bytes: NumPy's would make 64-bit indices of them.
+        masks = (
+            places.astype(np.uint8, copy=False).tobytes().translate(_order(_FLAT).astype(np.uint8).tobytes())
+        )
+        flags = np.unpackbits(np.frombuffer(masks, np.uint8)).view(bool)
         if flags[count:].any():
             raise FormatError("a mask that runs over the end of its tensor")
         return flags[:count]
-    columns = np.empty((len(masks), group), bool)
+    blocks = _order(group).take(places, mode="clip").reshape(-1, stride)
+    columns = np.empty((len(blocks), group, stride), bool)
     for bit in range(group):
-        columns[:, bit] = masks >> np.uint16(group - 1 - bit) & np.uint16(1)
-    return columns.reshape(-1, stride, group).transpose(0, 2, 1).reshape(-1)
+        np.not_equal(blocks & np.uint16(1 << (group - 1 - bit)), 0, out=columns[:, bit])
+    return columns.reshape(-1)
 
 
 def group_for(grid: Grid) -> int:

@@ -101,7 +101,7 @@ class Outline:
         self.gaps += gaps
         return carved
 
-    def settle(self, file: bytearray) -> None:
+    def settle(self, file: bytearray | memoryview) -> None:
         """Write the vtables that lie astray, and where they lie, once the odd words are known."""
         places: dict[tuple[int, int], VTable] = {}
         for vtable in self.astray:
@@ -135,7 +135,7 @@ class Walk(abc.ABC):
         file: what is walked; offsets, lengths and vtables are written to it as they become known.
     """
 
-    def __init__(self, file: bytearray) -> None:
+    def __init__(self, file: bytearray | memoryview) -> None:
         self.file = file
         self.outline = Outline()
         self.cursor = FIRST_BYTE

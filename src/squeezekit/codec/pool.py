@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from squeezekit.codec import bits
-from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, framed, parse_stream, stream_bytes
+from squeezekit.codec.coders import Coder, encode_stream, framed, parse_stream, stream_bytes
+from squeezekit.codec.forms import Plan
 from squeezekit.errors import FormatError
 
-__all__ = ["decode", "encode", "estimate_bytes"]
+__all__ = ["encode", "estimate_bytes", "parse"]
 
 # Mean magnitudes of the upper parts that are tried: a few, since tables of more symbols cost more than they bring.
 _MAGNITUDES = (2, 4, 8)
@@ -62,15 +63,15 @@ def encode(tensors: Sequence[np.ndarray], coders: Sequence[Coder]) -> bytes:
     return head + framed(stream) + writer.to_bytes()
 
 
-def decode(payload: bytes | memoryview, counts: Sequence[int]) -> list[np.ndarray]:
-    """Undo `encode`.
+def parse(payload: bytes | memoryview, counts: Sequence[int]) -> Plan:
+    """Read a pool up to its stream.
 
     Args:
         payload: what `encode` returned.
         counts: elements of each tensor, at least 1, bounded by the caller.
 
     Returns:
-        uint32 arrays: the int32 values' bits.
+        How to decode all tensors, joined: the int32 values' bits.
 
     Raises:
         FormatError: not a pool of such tensors.
@@ -85,7 +86,10 @@ def decode(payload: bytes | memoryview, counts: Sequence[int]) -> list[np.ndarra
     widths = np.repeat(shifts, counts)
     if len(low) != (int(widths.sum()) + 7) // 8:
         raise FormatError("a pool of tensors of the wrong length")
-    symbols = decode_jobs([job])[0]
-    values = bits.unzigzag(symbols) << widths
-    values |= bits.read_bits(low, 0, widths).astype(np.int64)
-    return np.split(values.astype(np.uint32), np.cumsum(counts)[:-1])
+
+    def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
+        values = bits.unzigzag(streams[0]) << widths
+        values |= bits.read_bits(low, 0, widths).astype(np.int64)
+        out[...] = values.astype(np.uint32)
+
+    return Plan("pool", (job,), fill)

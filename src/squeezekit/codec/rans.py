@@ -150,11 +150,21 @@ class Lanes:
     """A stream's lanes, read and checked."""
 
     states: np.ndarray
-    """uint32 (lanes,): what each starts from."""
+    """uint64 (lanes,): what each starts from, below 2**32."""
     words: np.ndarray
-    """uint32 (rounds, lanes): a column for each lane's words, then zeros."""
+    """uint16: the first of each lane, then the second of each that has one, ..."""
     counts: np.ndarray
     """int64 (lanes,): words of each lane."""
+    rounds: int
+    """Words of the longest lane."""
+
+    def lay_out(self, out: np.ndarray) -> None:
+        """Write the words such that a lane's lie side by side; zeros (lanes * rounds,), integers."""
+        lanes, full = len(self.counts), int(self.counts.min())
+        rows = out.reshape(lanes, self.rounds)
+        rows[:, :full] = self.words[: full * lanes].reshape(full, lanes).T
+        filled = np.arange(full, self.rounds)[:, None] < self.counts
+        rows.T[full:][filled] = self.words[full * lanes :]
 
 
 def read(reader: bits.Reader, symbols: int, phases: int = 1) -> Lanes:
@@ -183,13 +193,4 @@ def read(reader: bits.Reader, symbols: int, phases: int = 1) -> Lanes:
         raise FormatError("lanes that do not fill their stream")
     if not _balanced(counts):
         raise FormatError("lanes of too different lengths")
-    return Lanes(states.astype(np.uint32), _columns(np.frombuffer(body, "<u2"), counts), counts)
-
-
-def _columns(words: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Lay words out so that column j holds lane j's; uint32 (rounds, lanes)."""
-    columns = np.zeros((int(counts.max()), len(counts)), np.uint32)
-    full = int(counts.min())
-    columns[:full] = words[: full * len(counts)].reshape(full, len(counts))
-    columns[full:][np.arange(full, len(columns))[:, None] < counts] = words[full * len(counts) :]
-    return columns
+    return Lanes(states, np.frombuffer(body, "<u2"), counts, int(counts.max()))

@@ -47,7 +47,7 @@ def multiply(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     )
 
 
-def _products(file: bytearray, spans: Spans) -> list[tuple[int, int, int, int]]:
+def _products(file: bytearray | memoryview, spans: Spans) -> list[tuple[int, int, int, int]]:
     """Of `bias_scales` those that are among `spans` and no factor of another."""
     sizes = dict(spans)
     found = [
@@ -90,7 +90,9 @@ def write_scales(
     return [int(not equal) for equal in exact], payload
 
 
-def fill_scales(file: bytearray, spans: Spans, numbers: wide.Numbers, payload: memoryview) -> None:
+def fill_scales(
+    file: bytearray | memoryview, spans: Spans, numbers: wide.Numbers, payload: memoryview
+) -> None:
     """Put the scales into a file that lacks them, and contents of tensors.
 
     Raises:

@@ -9,6 +9,7 @@ then read from that file itself.
 """
 
 import dataclasses
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,8 +59,10 @@ class Parts:
 class Skeleton:
     """A file without contents, put together again."""
 
-    file: bytearray
-    """The whole file, the contents zero."""
+    file: memoryview
+    """The whole file, the contents zero; what is written to it goes to `buffer`."""
+    buffer: io.BytesIO
+    """Holds the file."""
     contents: tuple[Contents, ...]
     """Ascending, not overlapping."""
     small: memoryview
@@ -95,7 +98,7 @@ def _is_moderate(outline: Outline, tape: Tape, texts: list[bytes]) -> bool:
     return numbers <= MAX_NUMBERS // 2 and sum(map(len, texts)) + len(texts) <= bits.MAX_TEXT_BYTES
 
 
-def _find_contents(blank: bytearray, outline: Outline) -> tuple[Contents, ...]:
+def _find_contents(blank: bytearray | memoryview, outline: Outline) -> tuple[Contents, ...]:
     """Find out whose contents belong where; takes those that lie in no object out of the outline's gaps."""
     try:
         spans = tensor_spans(blank)
@@ -183,7 +186,8 @@ def decode(section: bytes | memoryview, file_bytes: int) -> Skeleton:
     for stream in _STREAMS:
         tape[stream] = numbers.take(counts[stream]).tolist()
     tape[Stream.LAYOUT] = wide.read_some(rest, counts[Stream.LAYOUT])
-    outline, file = play(file_bytes, tape, _read_texts(rest, counts[-1]))
+    outline, buffer = play(file_bytes, tape, _read_texts(rest, counts[-1]))
+    file = buffer.getbuffer()
     file[4:8] = IDENTIFIER
     data = np.frombuffer(file, np.uint8)
     columns.fill_columns(data, outline, numbers)
@@ -193,7 +197,7 @@ def decode(section: bytes | memoryview, file_bytes: int) -> Skeleton:
     scales.fill_scales(file, columns.float_spans(outline), numbers, reader.rest())
     numbers.finish()
     _fill(file, outline.gaps, rest)
-    return Skeleton(file, contents, rest.rest())
+    return Skeleton(file, buffer, contents, rest.rest())
 
 
 def part_sizes(section: bytes | memoryview) -> dict[str, int]:
@@ -214,6 +218,6 @@ def _read_texts(rest: bits.Reader, count: int) -> list[bytes]:
     return text.split(b"\0")[:-1]
 
 
-def _fill(file: bytearray, spans: list[tuple[int, int]], rest: bits.Reader) -> None:
+def _fill(file: memoryview, spans: list[tuple[int, int]], rest: bits.Reader) -> None:
     for start, stop in spans:
         file[start:stop] = rest.take(stop - start)

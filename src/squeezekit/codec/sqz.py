@@ -4,6 +4,7 @@ The weights' bytes are cut out of the flatbuffer and each tensor is entropy-code
 `skeleton`. `docs/format.md` specifies the file, `docs/codec.md` gives reasons.
 """
 
+import contextlib
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -244,28 +245,44 @@ def unpack(sqz: bytes, *, progress: Progress | None = None) -> bytes:
     sections = split(sqz)
     layout = layout_of(sections)
     frame = skeleton_of(sections, layout)
-    plans = plans_of(sections, layout, frame.contents)
-    file = np.frombuffer(frame.file, np.uint8)
-    _fill_small(file, frame, layout)
-    _fill_pooled(file, frame, layout, sections.parts[Section.TENSORS][: layout.pool_bytes])
-
-    batch: list[int] = []
-    waiting = 0
-    for number in plans:
-        contents = frame.contents[number]
-        batch.append(number)
-        waiting += contents.size_bytes
-        if waiting >= _BATCH_BYTES or number == max(plans):
-            outputs = [_elements(file, frame.contents[member]) for member in batch]
-            tensors.decode([plans[member] for member in batch], outputs)
-            batch, waiting = [], 0
-            if progress is not None:
-                progress(contents.start + contents.size_bytes, layout.file_bytes)
+    _fill_contents(frame, layout, sections, progress)
     if zlib.crc32(frame.file) != layout.crc32:
         raise FormatError("damaged: the unpacked file's checksum does not match")
     if progress is not None:
         progress(layout.file_bytes, layout.file_bytes)
-    return bytes(frame.file)
+    with contextlib.suppress(BufferError):  # still in use: its bytes are copied
+        frame.file.release()
+    return frame.buffer.getvalue()
+
+
+def _fill_contents(
+    frame: skeleton.Skeleton, layout: Layout, sections: Sections, progress: Progress | None
+) -> None:
+    plans = plans_of(sections, layout, frame.contents)
+    file = np.frombuffer(frame.file, np.uint8)
+    _fill_small(file, frame, layout)
+    batch: list[tensors.Plan] = []
+    outputs: list[np.ndarray] = []
+    pooled = _pooled(file, frame, layout)
+    if pooled:
+        payload = sections.parts[Section.TENSORS][: layout.pool_bytes]
+        joined = np.empty(sum(map(len, pooled)), "<u4")
+        batch.append(pool.parse(payload, list(map(len, pooled))))
+        outputs.append(joined)
+    for number, plan in plans.items():
+        contents = frame.contents[number]
+        batch.append(plan)
+        outputs.append(_elements(file, contents))
+        if sum(one.nbytes for one in outputs) >= _BATCH_BYTES:
+            tensors.decode(batch, outputs)
+            batch, outputs = [], []
+            if progress is not None:
+                progress(contents.start + contents.size_bytes, layout.file_bytes)
+    tensors.decode(batch, outputs)
+    if pooled:
+        ends = np.cumsum([len(elements) for elements in pooled])
+        for elements, values in zip(pooled, np.split(joined, ends[:-1]), strict=True):
+            elements[...] = values
 
 
 def _elements(file: np.ndarray, contents: skeleton.Contents) -> np.ndarray:
@@ -282,12 +299,10 @@ def _fill_small(file: np.ndarray, frame: skeleton.Skeleton, layout: Layout) -> N
     reader.finish()
 
 
-def _fill_pooled(file: np.ndarray, frame: skeleton.Skeleton, layout: Layout, payload: memoryview) -> None:
-    pooled = [
+def _pooled(file: np.ndarray, frame: skeleton.Skeleton, layout: Layout) -> list[np.ndarray]:
+    """Where the tensors of the pool go."""
+    return [
         _elements(file, contents)
         for contents, size in zip(frame.contents, layout.payload_bytes, strict=True)
         if size == POOLED
     ]
-    if pooled:
-        for elements, values in zip(pooled, pool.decode(payload, list(map(len, pooled))), strict=True):
-            elements[...] = values

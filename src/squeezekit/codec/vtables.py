@@ -35,7 +35,7 @@ class VTable:
         if stops[0] > 4:
             self.fields.insert(0, (-1, 4, stops[0] - 4))
 
-    def write(self, file: bytearray, address: int) -> None:
+    def write(self, file: bytearray | memoryview, address: int) -> None:
         """Write it to where it lies."""
         file[address : address + self.size_bytes] = struct.pack(
             f"<{1 + len(self.words)}H", self.size_bytes, *self.words

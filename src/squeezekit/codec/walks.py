@@ -1,6 +1,7 @@
 """Recording a flatbuffer's outline and playing it back; `outline` explains both."""
 
 import heapq
+import io
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -33,6 +34,7 @@ class _Recorder(Walk):
         # Where the offsets that wait lead to: target, age (the youngest first), link, position.
         self._targets: list[tuple[int, int, int, int]] = []
         self._known: dict[int, int] = {}  # address of a vtable: its position in `vtables`
+        self._find = file.find
         super().__init__(file)
 
     def number(self, stream: Stream, value: int) -> int:
@@ -102,7 +104,7 @@ class _Recorder(Walk):
                 raise FormatError("leads outside")
             if shape is Shape.TABLES and self.count + count > MAX_LINKS:
                 raise FormatError("too many offsets")
-            if shape is Shape.STRING and self.file.find(0, start + 4) != stop:
+            if shape is Shape.STRING and self._find(0, start + 4) != stop:
                 raise FormatError("not a plain string")
             return 0, False
         address, vtable = self._vtable(start)
@@ -129,7 +131,9 @@ class _Player(Walk):
     def __init__(self, size_bytes: int, tape: Tape, texts: Iterable[bytes]) -> None:
         self._numbers: list[Iterator[int]] = [iter(numbers) for numbers in tape]
         self._texts = iter(texts)
-        super().__init__(bytearray(size_bytes))
+        # Gives its bytes away without a copy.
+        self.buffer = io.BytesIO(bytes(size_bytes))
+        super().__init__(self.buffer.getbuffer())
 
     def number(self, stream: Stream, value: int) -> int:
         return next(self._numbers[stream])
@@ -182,7 +186,7 @@ def record(file: bytes | memoryview) -> tuple[Outline, Tape, list[bytes]]:
     return walk.outline, walk.tape, walk.texts
 
 
-def play(size_bytes: int, tape: Tape, texts: Iterable[bytes]) -> tuple[Outline, bytearray]:
+def play(size_bytes: int, tape: Tape, texts: Iterable[bytes]) -> tuple[Outline, io.BytesIO]:
     """Lay an outline down.
 
     Args:
@@ -201,4 +205,4 @@ def play(size_bytes: int, tape: Tape, texts: Iterable[bytes]) -> tuple[Outline, 
         walk.run()
     except StopIteration as error:
         raise FormatError("an outline cut short") from error
-    return walk.outline, walk.file
+    return walk.outline, walk.buffer
