@@ -12,7 +12,17 @@ import numpy as np
 
 from squeezekit.errors import FormatError
 
-__all__ = ["BitWriter", "Reader", "numbers", "numbers_bits", "read_bits", "unzigzag", "varint", "zigzag"]
+__all__ = [
+    "BitWriter",
+    "Reader",
+    "count",
+    "numbers",
+    "numbers_bits",
+    "read_bits",
+    "unzigzag",
+    "varint",
+    "zigzag",
+]
 
 # The largest value that `numbers` and `varint` hold; every size in a `.sqz` fits.
 MAX_NUMBER = 2**32 - 1
@@ -26,6 +36,23 @@ _BY_LENGTH = 33
 _FEW = 96
 # Values handled at once: temporaries stay within some ten megabytes however long the input.
 _CHUNK = 1 << 20
+
+
+def count(symbols: np.ndarray, minlength: int = 0) -> np.ndarray:
+    """How often each symbol occurs, on 32-bit systems too, where NumPy counts no int64.
+
+    Args:
+        symbols: integers from 0 on, (n,).
+        minlength: length of the result at least.
+
+    Returns:
+        int64, (largest symbol + 1 or `minlength`,).
+
+    Example:
+        >>> count(np.array([2, 0, 2]), 4).tolist()
+        [1, 0, 2, 0]
+    """
+    return np.bincount(symbols.astype(np.intp, copy=False), minlength=minlength).astype(np.int64, copy=False)
 
 
 class BitWriter:

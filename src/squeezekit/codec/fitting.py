@@ -58,7 +58,7 @@ def encode(symbols: np.ndarray, histogram: np.ndarray, grid: Grid) -> bytes | No
         histogram = histogram.copy()
         histogram[base] = 0
         places = masks.fold(present, grid)
-        counts = np.bincount(places, minlength=1 << group)
+        counts = bits.count(places, minlength=1 << group)
         if min(np.count_nonzero(counts), np.count_nonzero(histogram)) < 2:
             return None
         table = frequencies.choose(counts)
@@ -96,7 +96,7 @@ class _Stage:
         every = np.concatenate(self.symbols)
         best: Model | None = None
         best_classes = none
-        counts = np.bincount(every, minlength=int(self.table.symbols[-1]) + 1)[self.table.symbols]
+        counts = bits.count(every, minlength=int(self.table.symbols[-1]) + 1)[self.table.symbols]
         best_bits = frequencies.cost_bits(counts, self.table.frequencies, self.table.precision)
         mean = self._fit_mean()
         scale = self._fit_scale(mean)
@@ -146,7 +146,7 @@ class _Stage:
     def _histograms(self, every: np.ndarray, classes: np.ndarray, kinds: int) -> np.ndarray:
         """Of each class, over the table's symbols: (kinds, used)."""
         alphabet = int(self.table.symbols[-1]) + 1
-        counts = np.bincount(every + alphabet * classes, minlength=kinds * alphabet)
+        counts = bits.count(every + alphabet * classes, minlength=kinds * alphabet)
         return counts.reshape(kinds, alphabet)[:, self.table.symbols]
 
     def _fit_mean(self) -> list[np.ndarray]:

@@ -87,7 +87,7 @@ def histogram(symbols: np.ndarray, alphabet: int) -> np.ndarray:
     """Count unsigned symbols without a large temporary; int64 (alphabet,)."""
     counts = np.zeros(alphabet, np.int64)
     for first in range(0, len(symbols), _CHUNK):
-        counts += np.bincount(symbols[first : first + _CHUNK], minlength=alphabet)
+        counts += bits.count(symbols[first : first + _CHUNK], minlength=alphabet)
     return counts
 
 
@@ -181,7 +181,7 @@ def plane_histograms(elements: np.ndarray, rotated: bool) -> np.ndarray:
     for first in range(0, len(elements), _CHUNK):
         planes = _chunk_planes(elements[first : first + _CHUNK], rotated)
         for row in range(elements.itemsize):
-            counts[row] += np.bincount(planes[:, row], minlength=256)
+            counts[row] += bits.count(planes[:, row], minlength=256)
     return counts
 
 

@@ -260,9 +260,11 @@ def fill_decoding_table(
             symbol's slots << 16 | frequency.
         looked_up: uint8 or uint16, as long, filled with the symbols.
     """
+    # NumPy repeats by no integers wider than the machine's own, which on a 32-bit system int64 is.
     flat = frequency.reshape(-1)
+    times = flat.astype(np.intp, copy=False)
     starts = np.cumsum(flat) - flat
     # Unsigned arithmetic wraps around, so that one repetition holds what is the same for all slots of a symbol.
-    entries[...] = np.repeat((flat - (starts << 16)).astype(np.uint32), flat)
+    entries[...] = np.repeat((flat - (starts << 16)).astype(np.uint32), times)
     entries += np.arange(len(entries), dtype=np.uint32) << np.uint32(16)
-    looked_up[...] = np.repeat(np.resize(symbols.astype(looked_up.dtype), len(flat)), flat)
+    looked_up[...] = np.repeat(np.resize(symbols.astype(looked_up.dtype), len(flat)), times)

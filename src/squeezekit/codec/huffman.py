@@ -299,7 +299,9 @@ def _decoding_table(stream: Stream) -> np.ndarray:
     order = np.argsort(stream.lengths, kind="stable")
     lengths = stream.lengths[order]
     entries = (stream.symbols[order] << _LENGTH_BITS) | lengths
-    return np.repeat(entries.astype(np.uint32), 1 << (int(lengths[-1]) - lengths))
+    # In the machine's own integers: on a 32-bit system NumPy repeats by no wider ones.
+    slots = (1 << (int(lengths[-1]) - lengths)).astype(np.intp, copy=False)
+    return np.repeat(entries.astype(np.uint32), slots)
 
 
 def _window_words(payload: np.ndarray) -> np.ndarray:
@@ -363,17 +365,23 @@ def _decode_steps(
     window = np.empty_like(position)
     offset = np.empty_like(position)
     length = np.empty(len(position), np.uint32)
-    # NumPy gathers by signed indices; both views share their memory with the unsigned arrays.
-    word_index, table_index = index.view(np.int64), window.view(np.int64)
+    # NumPy gathers by signed indices as wide as the machine's own: where that is 64 bits, both are the unsigned arrays
+    # under another name.
+    wide = np.intp().itemsize == index.itemsize
+    word_index, table_index = ((own.view(np.intp) if wide else np.empty(own.shape, np.intp)) for own in (index, window))
     four, fifteen, length_mask = np.uint64(4), np.uint64(15), np.uint32((1 << _LENGTH_BITS) - 1)
     for row in entries:
         np.right_shift(position, four, out=index)
         # Clipping keeps a damaged lane inside the array; where it ended is checked afterwards.
+        if not wide:
+            np.copyto(word_index, index, "unsafe")
         word.take(word_index, out=window, mode="clip")
         np.bitwise_and(position, fifteen, out=offset)
         np.left_shift(window, offset, out=window)
         np.right_shift(window, shift, out=window)
         np.add(window, base, out=window)
+        if not wide:
+            np.copyto(table_index, window, "unsafe")
         table.take(table_index, out=row, mode="clip")
         np.bitwise_and(row, length_mask, out=length)
         np.add(position, length, out=position)

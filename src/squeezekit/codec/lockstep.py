@@ -99,8 +99,9 @@ class _Part:
     def __init__(self, lanes: Lanes, words: np.ndarray, first_word: int, entry: int, table: "Tables") -> None:
         self.lanes = len(lanes.counts)
         self.state = lanes.states.astype(np.uint32)
-        # Positions among the words of all streams, of which a lane's lie side by side.
-        self.position = first_word + np.arange(self.lanes, dtype=np.int64) * lanes.rounds
+        # Positions among the words of all streams, of which a lane's lie side by side. NumPy gathers by integers of the
+        # machine's own width and no others.
+        self.position = first_word + np.arange(self.lanes, dtype=np.intp) * lanes.rounds
         self.end = self.position + lanes.counts
         lanes.lay_out(words[first_word : first_word + self.lanes * lanes.rounds])
         self.first_entry, self.precision = entry, table.precision
@@ -264,7 +265,7 @@ class _Run:
                     own = work.of(work.tables, row, stop).astype(np.uint32)
                     own <<= np.uint32(work.part.precision)
                     bases[:, columns] += own
-        slots = np.empty((rows, lanes), np.int64)
+        slots = np.empty((rows, lanes), np.intp)
         done = 0
         while done < rows:
             # No lane takes more than a word a step: so long nobody need ask whether one is left.
@@ -291,7 +292,7 @@ class _Run:
         for slot, base in zip(slots, bases, strict=True):
             bitwise_and(state, mask, entry)
             add(entry, base, entry)
-            copyto(slot, entry)  # NumPy gathers by 64-bit indices
+            copyto(slot, entry, "unsafe")  # NumPy gathers by integers of the width of the machine
             look_up(slot, None, entry, "clip")
             right_shift(state, shift, state)
             bitwise_and(entry, low, share)
