@@ -8,7 +8,7 @@ epoch is on disk. Workers have imported TensorFlow before the clock starts. Ever
 curves that it had in the first: nothing is lost, and nothing depends on where a stage is trained. Needs
 `squeezekit[ray]` and, for the ratio to mean anything, two cores that nothing else uses.
 
-FIGURES
+No figure yet: it has not been run on a machine with two cores to itself.
 """
 
 import argparse

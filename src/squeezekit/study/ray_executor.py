@@ -180,7 +180,9 @@ def _connected(address: str) -> Iterator[None]:
     )
     try:
         ray.init(address, logging_level=logging.ERROR, log_to_driver=False, **own)
-    except (OSError, ValueError, RuntimeError) as error:
+    # Of no narrower kind: a machine too busy to start Ray in half a minute gets a plain Exception.
+    except Exception as error:
+        ray.shutdown()
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConnectionError(f"no connection to Ray at {address!r}: {reason}") from error
     try:
