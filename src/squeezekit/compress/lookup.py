@@ -27,7 +27,7 @@ def look_up(values: Any, indices: Any) -> Any:
         float32 of the shape of `indices`.
 
     Example:
-        >>> look_up(ops.array([0.0, 0.5]), ops.array([[1, 0]])).numpy()
+        >>> ops.convert_to_numpy(look_up(ops.array([0.0, 0.5]), ops.array([[1, 0]])))
         array([[0.5, 0. ]], dtype=float32)
     """
     if keras.backend.backend() != "tensorflow" or math.prod(indices.shape) <= PIECE:
