@@ -60,7 +60,8 @@ def test_goes_add_up_and_say_what_they_assume(tracker, tmp_path):
     assert record["kwh"] == pytest.approx(0.024)
     assert record["cpu_kwh"] == record["ram_kwh"] == pytest.approx(0.012)
     assert (record["metered"], record["cpu"]) == (False, ["A processor, 2 threads"])
-    assert "8 W" in record["basis"][0]
+    assert "x 8 W" in record["basis"][0]
+    assert "memory: 10 W" in record["basis"][0]
     assert "whole" not in record
     with energy.Meter(tmp_path / "another.json", resumed=True) as late:
         pass

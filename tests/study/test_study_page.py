@@ -245,6 +245,8 @@ def test_interactions_are_text_in_cells(reader):
     assert bytes_cross["Huffman"][1].startswith(f"{math.exp(study_store.PAIR):.2f}")
     assert bytes_cross["Huffman"][3].startswith("1.00")
     assert accuracy_cross["share(bits=5)"][1].startswith("−2.0")
+    # A coder changes no answer.
+    assert "Huffman" not in accuracy_cross
 
 
 def test_flips_name_images_and_take_pictures(results, found):
@@ -327,6 +329,27 @@ def test_parts_of_a_study_have_a_report_too(kept, tmp_path):
     assert len(reader.tables["rows"]) == len(rows) + 1
     write_report(tmp_path, results, found)
     json.dumps(summary(found), allow_nan=False)
+
+
+def test_no_cost_is_claimed_where_the_interval_holds_zero():
+    rows = [
+        row
+        for row in study_store.rows()
+        if row["factors"].get("share") == "" and row["factors"]["fire"] == "standard"
+    ]
+    found = study_findings(Results(rows, study_store.common(rows), []))
+    assert found.sentences[-1].startswith("No technique costs accuracy on average")
+    one = next(row for row in rows if row["recipe"] == "quantize(8)")
+    wrong = next(image for image, label in enumerate(study_store.TRUTH) if one["predicted"][image] == label)
+    for row in rows:
+        if row["factors"]["quantize"]:
+            row["predicted"] = [
+                5 - label if image == wrong else label for image, label in enumerate(row["predicted"])
+            ]
+    found = study_findings(Results(rows, study_store.common(rows), []))
+    assert found.sentences[-1].startswith(
+        "No technique surely costs accuracy: quantizing comes nearest, −0.3 points ("
+    )
 
 
 def test_a_study_without_coders_says_who_pays_all_the_same():

@@ -215,7 +215,10 @@ def _basis(tracker: Any, data: Any) -> dict[str, Any]:
             f"processor: no counter could be read, so this study's share of its time x {float(watts or 0):g} W, "
             "the power that codecarbon takes it to draw at full load"
         )
-    told += "; memory: codecarbon's model of what its size draws"
+    # To the watt: a text that changed with each reading would be listed again and again.
+    told += (
+        f"; memory: {float(data.ram_power):.0f} W by codecarbon's model of its size, however little is used"
+    )
     if data.gpu_count:
         told += f"; {data.gpu_model}: its own counter"
     return {

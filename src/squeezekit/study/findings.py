@@ -382,4 +382,5 @@ def _noun(effect: Effect) -> str:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    # rANS is written as it is.
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]

@@ -247,7 +247,7 @@ def _interval_note(found: Findings) -> str:
 
 
 def _is_coder(effect: Effect) -> bool:
-    return effect.factors[0][0] == "coder"
+    return any(factor == "coder" for factor, _ in effect.factors)
 
 
 def _crossings(found: Findings) -> list[tuple[Grid, str, str, str]]:
@@ -264,7 +264,10 @@ def _crossings(found: Findings) -> list[tuple[Grid, str, str, str]]:
         ),
         ("top1", "cross-top1", "Accuracy", "Points of top-1 beyond both alone.", signed, 1),
     ):
-        grid = study_charts.crossings(found.interactions[measure], tell, gain=gain)
+        crossed = found.interactions[measure]
+        grid = study_charts.crossings(
+            crossed if measure == "bytes" else _of_networks(crossed), tell, gain=gain
+        )
         if grid is not None:
             made.append((grid, name, title, about))
     return made
