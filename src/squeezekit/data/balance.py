@@ -24,8 +24,9 @@ def class_weights(split: Split, classes: int) -> np.ndarray:
         ValueError: a label is beyond the classes, or there are no images.
 
     Example:
-        >>> class_weights(Split(["a", "b", "c", "d"], np.array([0, 0, 0, 1], np.int32)), 2).round(3).tolist()
-        [0.667, 2.0]
+        >>> labels = np.repeat([0, 1], [2, 8]).astype(np.int32)
+        >>> class_weights(Split([f"{number}.jpg" for number in range(10)], labels), 2).tolist()
+        [2.5, 0.625]
     """
     if not len(split) or not 0 <= int(split.labels.min()) <= int(split.labels.max()) < classes:
         raise ValueError(f"Expected images with labels below {classes}. Received: {len(split)} images.")
