@@ -6,7 +6,8 @@
 Each way of reading runs in a process of its own; its memory is the peak of the resident set above what the
 process had when the reading began. Labels, order and the mean are checked on the way.
 
-MEASURED
+Measured on 2 busy cores: 4.0 GB stored, in order 8.9 MB. 0.4 GB stored, shuffled 73.5 MB (a window of 64 MB),
+`numpy.load` 400.6 MB. Deflated files and speeds still want a quiet machine.
 """
 
 import argparse

@@ -85,7 +85,8 @@ def batches(
 
     Example:
         >>> import pathlib, tempfile
-        >>>         >>> path = pathlib.Path(tempfile.mkdtemp()) / "red.png"
+        >>> from PIL import Image
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "red.png"
         >>> Image.new("RGB", (40, 30), "red").save(path)
         >>> split = Split([str(path)] * 3, np.array([0, 1, 0], np.int32))
         >>> for pixels, labels in batches(split, Preprocess(8, 8), batch_size=2):
