@@ -368,7 +368,9 @@ def _decode_steps(
     # NumPy gathers by signed indices as wide as the machine's own: where that is 64 bits, both are the unsigned arrays
     # under another name.
     wide = np.intp().itemsize == index.itemsize
-    word_index, table_index = ((own.view(np.intp) if wide else np.empty(own.shape, np.intp)) for own in (index, window))
+    word_index, table_index = (
+        (own.view(np.intp) if wide else np.empty(own.shape, np.intp)) for own in (index, window)
+    )
     four, fifteen, length_mask = np.uint64(4), np.uint64(15), np.uint32((1 << _LENGTH_BITS) - 1)
     for row in entries:
         np.right_shift(position, four, out=index)
