@@ -385,11 +385,7 @@ def test_svg_files_are_whole_and_hold_every_row(found):
             assert len(titles) == marks + 1
 
 
-def test_png_is_the_svg_drawn_or_left_out(found, monkeypatch):
-    monkeypatch.setattr(drawing, "svg_to_bytes", None)
-    assert drawing.png_of(pareto_svg(found)) is None
-    monkeypatch.undo()
-    pytest.importorskip("resvg_py")
+def test_png_is_the_svg_drawn(found):
     with Image.open(io.BytesIO(drawing.png_of(pareto_svg(found)))) as image:
         assert image.width == 1440
         colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}

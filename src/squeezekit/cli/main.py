@@ -48,6 +48,8 @@ _TRAIN_EXTRA = {
     "jinja2": "Jinja",
     "tensorboard": "TensorBoard",
     "filelock": "filelock",
+    "resvg_py": "resvg",
+    "filelock": "filelock",
 }
 
 _USER_ERROR, _INTERRUPTED = 2, 130

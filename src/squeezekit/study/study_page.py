@@ -167,10 +167,9 @@ def write_report(
     write_json(results.rows, folder / "results.json", trainings)
     names = [*texts, "results.csv", "results.json"]
     for name, text in texts.items():
-        drawn = png_of(text) if name.endswith(".svg") else None
-        if drawn is not None:
+        if name.endswith(".svg"):
             names.append(name.replace(".svg", ".png"))
-            files.write_bytes(folder / names[-1], drawn)
+            files.write_bytes(folder / names[-1], png_of(text))
     return [folder / name for name in names]
 
 
