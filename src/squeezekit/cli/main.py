@@ -49,7 +49,6 @@ _TRAIN_EXTRA = {
     "tensorboard": "TensorBoard",
     "filelock": "filelock",
     "resvg_py": "resvg",
-    "filelock": "filelock",
 }
 
 _USER_ERROR, _INTERRUPTED = 2, 130
