@@ -1,8 +1,10 @@
-"""Write the results of a run into the README, so that no figure there is typed by hand.
+"""Write results into the README, so that no figure there is typed by hand.
 
     python benchmarks/readme_table.py zoo/intel.run.json README.md
+    python benchmarks/readme_table.py docs/results/intel README.md
 
-replaces what stands between `<!-- results:begin -->` and `<!-- results:end -->`. A test holds the README to it.
+replace what stands between `<!-- results:begin -->` and `<!-- results:end -->` by a run's table, and what stands
+between `<!-- findings:begin -->` and `<!-- findings:end -->` by a study's findings. A test holds the README to both.
 """
 
 import json
@@ -11,10 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from squeezekit import files
+from squeezekit import files, study
 from squeezekit.study.table import count, percent
-
-BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->"
 
 
 def block(run: Mapping[str, Any]) -> str:
@@ -68,22 +68,48 @@ def block(run: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def replace_block(readme: str, run: Mapping[str, Any]) -> str:
-    """`readme` with the block of `run` between the markers.
+def findings_block(folder: Path) -> str:
+    """The command and the findings of a study as Markdown.
+
+    Args:
+        folder: holds `results.jsonl` and `study.json`.
+    """
+    results = study.read_results(folder)
+    common = results.common
+    seeds = common["seeds"]
+    note = (
+        f"{len(results.rows)} files, {len(common['trainings'])} trainings, "
+        f"{'one seed' if len(seeds) == 1 else f'{len(seeds)} seeds'}, {common['settings']['epochs']} epochs for each "
+        f"float network and {common['compress_settings']['epochs']} for each technique, no teacher. Intervals are 95 %."
+    )
+    points = [f"- {sentence}" for sentence in study.study_findings(results).sentences]
+    return "\n".join(["```bash", common["command"], "```", "", *points, "", note, ""])
+
+
+def replace_block(readme: str, name: str, block: str) -> str:
+    """`readme` with a block between its markers.
+
+    Args:
+        readme: the whole text.
+        name: of the markers.
+        block: what to put there.
 
     Raises:
         ValueError: the markers are missing.
     """
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    opening, closing = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    before, begin, rest = readme.partition(opening)
+    _, end, after = rest.partition(closing)
     if not begin or not end:
-        raise ValueError(f"Expected the markers {BEGIN.strip()} and {END} in the README.")
-    return before + begin + block(run) + end + after
+        raise ValueError(f"Expected the markers {opening.strip()} and {closing} in the README.")
+    return before + begin + block + end + after
 
 
 if __name__ == "__main__":
-    run_path, readme_path = map(Path, sys.argv[1:])
-    text = replace_block(
-        readme_path.read_text(encoding="utf-8"), json.loads(run_path.read_text(encoding="utf-8"))
-    )
+    source, readme_path = map(Path, sys.argv[1:])
+    text = readme_path.read_text(encoding="utf-8")
+    if source.is_dir():
+        text = replace_block(text, "findings", findings_block(source))
+    else:
+        text = replace_block(text, "results", block(json.loads(source.read_text(encoding="utf-8"))))
     files.write_text(readme_path, text)

@@ -44,13 +44,16 @@ def test_the_squeezed_network_beats_alexnet_at_a_three_hundredth_of_its_size(pat
     assert squeezed["top1"] >= alexnet["top1"]
 
 
-def test_the_readme_shows_the_record():
+def test_the_readme_shows_the_records():
     script = ROOT / "benchmarks" / "readme_table.py"
     spec = importlib.util.spec_from_file_location("readme_table", script)
     readme_table = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(readme_table)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert readme_table.replace_block(readme, record(ROOT / "zoo" / "intel.sqz")) == readme
+    table = readme_table.block(record(ROOT / "zoo" / "intel.sqz"))
+    assert readme_table.replace_block(readme, "results", table) == readme
+    findings = readme_table.findings_block(ROOT / "docs" / "results" / "intel")
+    assert readme_table.replace_block(readme, "findings", findings) == readme
 
 
 @pytest.mark.slow
