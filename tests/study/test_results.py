@@ -27,6 +27,22 @@ def test_a_torn_last_line_is_passed_over_with_a_note(store):
         assert "last line of results.jsonl is cut off" in results.notes[0]
 
 
+def test_latency_is_that_of_turns_where_there_were_turns(store):
+    path = store / "study.json"
+    common = json.loads(path.read_text())
+    alone = [row["latency_ms"] for row in read_results(store).rows]
+    first = read_results(store).rows[0]["stage"]
+    common["latency"] = {"rounds": 3, "runs": 7, "ms": {first: [0.25, 9.0, 0.5]}}
+    path.write_text(json.dumps(common))
+    rows = read_results(store).rows
+    for row, before in zip(rows, alone, strict=True):
+        assert row["latency_ms"] == (0.5 if row["stage"] == first else before)
+    # Whatever else stands there is nothing that was measured.
+    for damaged in (7, {"ms": []}, {"ms": {first: []}}, {"ms": {first: ["x"]}}, {"ms": {first: [-1.0]}}):
+        path.write_text(json.dumps({**common, "latency": damaged}))
+        assert [row["latency_ms"] for row in read_results(store).rows] == alone
+
+
 def test_a_last_line_cut_within_a_letter(store):
     path = store / "results.jsonl"
     path.write_bytes(path.read_bytes() + '{"id": "é'.encode()[:-1])

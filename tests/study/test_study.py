@@ -127,6 +127,9 @@ def test_the_record_says_what_all_rows_share(whole, stripes_folder):
         assert training["seconds"] > 0
         assert not training["reused"]
     assert {training["stage"] for training in record["trainings"]} == {row["stage"] for row in result["rows"]}
+    turns = record["latency"]
+    assert turns["ms"].keys() == {row["stage"] for row in result["rows"]}
+    assert all(len(rounds) == turns["rounds"] and min(rounds) > 0 for rounds in turns["ms"].values())
 
 
 def test_called_again_nothing_is_trained_or_measured(whole, stripes_folder, monkeypatch):

@@ -15,6 +15,7 @@ from squeezekit.errors import FormatError
 from squeezekit.study.charts import mapping
 from squeezekit.study.effects import full_of
 from squeezekit.study.grid import REFERENCE
+from squeezekit.study.speed import latency_ms
 from squeezekit.study.table import figure
 
 __all__ = ["Results", "disagreement", "read_results", "write_csv", "write_json"]
@@ -97,6 +98,8 @@ def read_results(out: str | os.PathLike[str]) -> Results:
         _check(row, len(truth), len(common["data"]["labels"]), f"{rows_path}, line {number}")
         if row["id"] in rows:
             notes.append(f"Line {number} of {rows_path.name} repeats a row; the first one counts.")
+        # Measured in turns with all others, where a study came to its end; on its own before that.
+        row["latency_ms"] = latency_ms(common.get("latency"), row.get("stage", "")) or row.get("latency_ms")
         rows.setdefault(row["id"], row)
     if not rows:
         raise FormatError(f"{rows_path}: no row yet; run `squeezekit study` again to go on with it")

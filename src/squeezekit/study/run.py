@@ -19,6 +19,7 @@ from squeezekit.study.executors import Executor, InProcess, Task
 from squeezekit.study.locks import lock_study
 from squeezekit.study.plan import choose_preprocess
 from squeezekit.study.rows import measure_rows
+from squeezekit.study.speed import measure_in_turns
 from squeezekit.study.stages import is_finished, read_stage, train_stage
 from squeezekit.study.store import Store
 from squeezekit.study.workshop import describe_data, describe_machine, open_workshop
@@ -157,6 +158,11 @@ class _Study:
         if not executor.alone:
             for stage in waiting:
                 self._measure(stage, missing[stage.key])
+        measured = {row["stage"] for row in self.store}
+        if measured != set(self.record.get("latency", {}).get("ms", {})):
+            # At the end, when nothing else of ours is running; again when networks have come.
+            self.record["latency"] = measure_in_turns(self.store, self.site.out, self.progress)
+            self._write()
 
     def _missing_rows(self, stage: Stage) -> list[RowSpec]:
         return [
@@ -246,7 +252,7 @@ def _open_record(path: Path) -> dict[str, Any]:
     """The earlier `study.json`'s parts that outlive a kill, or new ones."""
     if path.exists():
         earlier = json.loads(path.read_text("utf-8"))
-        kept = {key: earlier[key] for key in ("id", "started", "trainings")}
+        kept = {key: earlier[key] for key in ("id", "started", "trainings", "latency") if key in earlier}
         return {**kept, "energy": {"measuring": (earlier.get("energy") or {}).get("measuring")}}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return {"id": uuid.uuid4().hex[:16], "started": now, "trainings": [], "energy": {}}
