@@ -12,7 +12,7 @@ from squeezekit.cli import cli, main, predict
 from squeezekit.errors import DataError, FormatError
 
 TRAIN_VERBS = ["demo", "data", "squeeze", "study", "train", "compress", "sensitivity", "report", "export"]
-LIGHT_VERBS = ["pack", "unpack", "info", "predict", "evaluate"]
+LIGHT_VERBS = ["pack", "unpack", "info", "predict", "evaluate", "bench", "bundle"]
 VERBS = TRAIN_VERBS + LIGHT_VERBS
 
 

@@ -224,7 +224,7 @@ class Mask(Transform):
         # One group for each mask, or with one threshold for all with the same settings.
         groups: dict[Any, list[tuple[Mask, np.ndarray]]] = {}
         for mask, weight in zip(transforms, weights, strict=True):
-            if np.float32(moment.progress) >= to_numpy(mask.progress):
+            if mask.pending and np.float32(moment.progress) >= to_numpy(mask.progress):
                 key = id(mask) if mask.settings.scope == "layer" else mask.settings
                 groups.setdefault(key, []).append((mask, weight))
         for members in groups.values():
