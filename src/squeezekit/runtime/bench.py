@@ -82,9 +82,8 @@ def bench(
         for place, (path, model, taken) in enumerate(zip(paths, models, times, strict=True)):
             throughput = []
             for count in counts:
-                throughput.append(
-                    {"threads": count, "images_per_second": _images_per_second(load(path, threads=count))}
-                )
+                same = model if count == threads else load(path, threads=count)
+                throughput.append({"threads": count, "images_per_second": _images_per_second(same)})
                 advance()
             cold = footprint(path, image, processes=processes)
             advance()

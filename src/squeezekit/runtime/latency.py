@@ -23,11 +23,17 @@ class Latency:
         rounds: milliseconds, float64 (rounds, runs of a round), in the order in which they were taken.
 
     Example:
-        >>> Latency(np.array([[2.0, 3.0], [4.0, 90.0]])).median_ms
-        3.5
+        >>> taken = Latency(np.array([[2.0, 3.0], [4.0, 90.0]]))
+        >>> taken.median_ms, taken.round_medians_ms.tolist()
+        (3.5, [2.5, 47.0])
     """
 
     rounds: np.ndarray
+
+    @property
+    def round_medians_ms(self) -> np.ndarray:
+        """The median of each round, float64 (rounds,): one slow run of a round does not count."""
+        return np.median(self.rounds, axis=1)
 
     @property
     def median_ms(self) -> float:
@@ -138,7 +144,7 @@ def ratio(one: Latency, other: Latency) -> Ratio:
         >>> ratio(slow, fast)
         Ratio(median=3.0, low=3.0, high=3.0)
     """
-    pairs = np.median(one.rounds, axis=1) / np.median(other.rounds, axis=1)
+    pairs = one.round_medians_ms / other.round_medians_ms
     # Seeded, so that the same measurements give the same interval.
     drawn = np.random.default_rng(0).choice(pairs, (_DRAWS, len(pairs)))
     low, high = np.percentile(np.median(drawn, axis=1), (2.5, 97.5))

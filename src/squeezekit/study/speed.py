@@ -38,7 +38,7 @@ def measure_in_turns(rows: Iterable[Mapping[str, Any]], out: Path, progress: Pro
         runs=_RUNS,
         progress=lambda done, total: progress.update("latency in turns", done, total),
     )
-    medians = [[statistics.median(times) for times in taken.rounds.tolist()] for taken in found]
+    medians = [taken.round_medians_ms.tolist() for taken in found]
     return {"rounds": _ROUNDS, "runs": _RUNS, "ms": dict(zip(files, medians, strict=True))}
 
 
