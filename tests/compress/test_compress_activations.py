@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from squeezekit import compress
 from squeezekit.compress.activations import ActivationGrid, Phase
-from squeezekit.compress.base import Moment
+from squeezekit.compress.transforms import Moment
 
 GRIDS = "quantize(8, activations=8)"
 

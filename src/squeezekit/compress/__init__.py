@@ -3,7 +3,7 @@
 from squeezekit.compress.activations import activation_ranges
 from squeezekit.compress.advice import advice
 from squeezekit.compress.apply import advance, apply, broken_promises, finish, kernel_layers, strip
-from squeezekit.compress.base import Inserted, Kernel, Moment, Recipe, Technique, Transform
+from squeezekit.compress.base import Kernel, Recipe, Technique
 from squeezekit.compress.channels import PruneChannels
 from squeezekit.compress.measures import LayerMeasure, Measures, measure
 from squeezekit.compress.prune import Prune
@@ -13,6 +13,7 @@ from squeezekit.compress.schedule import Schedule
 from squeezekit.compress.separable import Separable
 from squeezekit.compress.share import ShareWeights
 from squeezekit.compress.shrink import shrink
+from squeezekit.compress.transforms import Inserted, Moment, Transform
 
 __all__ = [
     "TECHNIQUES",

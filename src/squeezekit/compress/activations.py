@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from squeezekit.compress.base import Inserted, Moment, to_numpy
+from squeezekit.compress.transforms import Inserted, Moment, to_numpy
 from squeezekit.compress.wiring import graph_of, rebuild
 
 __all__ = ["ActivationGrid", "Ranges", "activation_ranges", "has_grids"]

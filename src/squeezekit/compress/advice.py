@@ -16,12 +16,13 @@ import numpy as np
 from squeezekit.codec.coders import DEFAULT_CODER, coders_named
 from squeezekit.codec.tensors import encode
 from squeezekit.compress.apply import applies, apply, kernel_layers, strip
-from squeezekit.compress.base import END, Kernel, Recipe, Technique, Transform, to_numpy
+from squeezekit.compress.base import Kernel, Recipe, Technique
 from squeezekit.compress.hooks import HOOKED, KernelHook
 from squeezekit.compress.prune import Prune
 from squeezekit.compress.quantize import Grid, Quantize
 from squeezekit.compress.recipe import parse
 from squeezekit.compress.share import Codebook, ShareWeights
+from squeezekit.compress.transforms import END, Transform, to_numpy
 from squeezekit.models import foldable_batch_norms
 
 __all__ = ["advice"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from squeezekit.compress.base import END, Inserted, Kernel, Moment, Recipe, Technique, Transform, fits
+from squeezekit.compress.base import Kernel, Recipe, Technique, fits
 from squeezekit.compress.blocks import is_block, own_variables, parts, plain_block
 from squeezekit.compress.cloning import (
     block_copy,
@@ -22,6 +22,7 @@ from squeezekit.compress.cloning import (
 )
 from squeezekit.compress.hooks import HOOKED, REMEDIES, KernelHook
 from squeezekit.compress.recipe import parse
+from squeezekit.compress.transforms import END, Inserted, Moment, Transform
 
 __all__ = [
     "advance",

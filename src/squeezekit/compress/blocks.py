@@ -15,8 +15,8 @@ from keras import layers
 from keras.src import backend  # `compute_output_spec` traces any function; it is not exported
 from keras.src.models.functional import Functional  # the class of keras.Model(inputs, outputs), not exported
 
-from squeezekit.compress.base import Transform
 from squeezekit.compress.hooks import HOOKED, KernelHook
+from squeezekit.compress.transforms import Transform
 
 __all__ = ["HookedBlock", "is_block", "is_model", "own_variables", "parts", "plain_block", "trace"]
 

@@ -14,10 +14,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from squeezekit.compress.base import Kernel, Moment, Slot, Technique, Transform, expect_share, to_numpy
+from squeezekit.compress.base import Kernel, Technique
 from squeezekit.compress.couplings import ChannelGraph, Site
+from squeezekit.compress.expect import expect_share
 from squeezekit.compress.prune import ramp_sparsity
 from squeezekit.compress.shrink import shrink
+from squeezekit.compress.transforms import Moment, Slot, Transform, to_numpy
 
 __all__ = ["ChannelMask", "Group", "PruneChannels"]
 

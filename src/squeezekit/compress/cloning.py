@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from keras.src.models.functional import Functional  # the class of keras.Model(inputs, outputs), not exported
 
-from squeezekit.compress.base import Transform, to_numpy
 from squeezekit.compress.blocks import HookedBlock, is_block, is_model, own_variables, parts, plain_block
 from squeezekit.compress.hooks import KernelHook
+from squeezekit.compress.transforms import Transform, to_numpy
 
 __all__ = [
     "block_copy",

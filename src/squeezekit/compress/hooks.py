@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from squeezekit.compress.base import Transform, to_numpy
+from squeezekit.compress.transforms import Transform, to_numpy
 
 __all__ = ["HOOKED", "REMEDIES", "HookedConv2D", "HookedDense", "HookedDepthwiseConv2D", "KernelHook"]
 

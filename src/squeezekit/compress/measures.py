@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from squeezekit.compress.base import Inserted, to_numpy
 from squeezekit.compress.blocks import HookedBlock, is_block, own_variables, parts, trace
 from squeezekit.compress.cloning import leaves, members
 from squeezekit.compress.hooks import KernelHook
+from squeezekit.compress.transforms import Inserted, to_numpy
 
 __all__ = ["LayerMeasure", "Measures", "measure"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 from keras import activations, layers
 
-from squeezekit.compress.base import Inserted
 from squeezekit.compress.hooks import HOOKED
+from squeezekit.compress.transforms import Inserted
 from squeezekit.compress.wiring import Call, Graph, graph_of, rebuild
 
 __all__ = ["insert_grids"]

@@ -15,17 +15,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from squeezekit.compress.base import (
-    Kernel,
-    Moment,
-    Slot,
-    Technique,
-    Transform,
-    expect_choice,
-    expect_point,
-    expect_share,
-    to_numpy,
-)
+from squeezekit.compress.base import Kernel, Technique
+from squeezekit.compress.expect import expect_choice, expect_point, expect_share
 from squeezekit.compress.masks import (
     drop_lowest,
     group_candidates,
@@ -35,6 +26,7 @@ from squeezekit.compress.masks import (
     parse_pattern,
 )
 from squeezekit.compress.ramps import SCHEDULES, ramp_sparsity
+from squeezekit.compress.transforms import Moment, Slot, Transform, to_numpy
 
 __all__ = ["Mask", "Prune", "magnitude_masks", "ramp_sparsity"]
 

@@ -15,8 +15,10 @@ import numpy as np
 from keras import ops
 
 from squeezekit.compress.activations import ActivationGrid, Ranges, has_grids
-from squeezekit.compress.base import Inserted, Kernel, Slot, Technique, Transform, expect_bits, expect_share
+from squeezekit.compress.base import Kernel, Technique
+from squeezekit.compress.expect import expect_bits, expect_share
 from squeezekit.compress.placement import insert_grids
+from squeezekit.compress.transforms import Inserted, Slot, Transform
 
 __all__ = ["Grid", "Quantize"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 
 from squeezekit.compress.apply import advance, hooked_layers
-from squeezekit.compress.base import Moment
+from squeezekit.compress.transforms import Moment
 
 __all__ = ["Schedule"]
 

@@ -13,9 +13,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from squeezekit.compress.base import Kernel, Technique, to_numpy
+from squeezekit.compress.base import Kernel, Technique
 from squeezekit.compress.cloning import check_model, members
 from squeezekit.compress.hooks import KernelHook
+from squeezekit.compress.transforms import to_numpy
 from squeezekit.compress.wiring import rebuild
 
 __all__ = ["Separable", "separated"]

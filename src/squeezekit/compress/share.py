@@ -12,19 +12,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from squeezekit.compress.base import (
-    Kernel,
-    Moment,
-    Slot,
-    Technique,
-    Transform,
-    expect_bits,
-    expect_choice,
-    expect_point,
-    to_numpy,
-)
+from squeezekit.compress.base import Kernel, Technique
+from squeezekit.compress.expect import expect_bits, expect_choice, expect_point
 from squeezekit.compress.kmeans import STARTS, assign, kmeans_1d, lloyd_1d, uniform_step
 from squeezekit.compress.lookup import look_up
+from squeezekit.compress.transforms import Moment, Slot, Transform, to_numpy
 
 __all__ = ["Codebook", "ShareWeights"]
 

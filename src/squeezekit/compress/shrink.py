@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from squeezekit.compress.base import to_numpy
 from squeezekit.compress.cloning import members
 from squeezekit.compress.couplings import ChannelGraph, Site
 from squeezekit.compress.hooks import KernelHook
+from squeezekit.compress.transforms import to_numpy
 from squeezekit.compress.wiring import rebuild
 
 __all__ = ["shrink"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import keras
 
-from squeezekit.compress.base import Inserted
 from squeezekit.compress.blocks import is_model
 from squeezekit.compress.cloning import check_model, copied, copy_weights
+from squeezekit.compress.transforms import Inserted
 
 __all__ = ["Call", "Graph", "graph_of", "rebuild"]
 

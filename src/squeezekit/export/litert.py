@@ -17,9 +17,9 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
 from squeezekit import files
-from squeezekit.compress.base import Inserted
 from squeezekit.compress.blocks import HookedBlock
 from squeezekit.compress.hooks import KernelHook
+from squeezekit.compress.transforms import Inserted
 from squeezekit.export import metadata
 from squeezekit.export.audit import audit
 from squeezekit.export.ranges import check_ranges, set_ranges
