@@ -116,7 +116,7 @@ def command(
         click.echo(_table(result, technique) + "\n")
     click.echo(
         f"Accuracy in % on {result['images']:,} validation images, one layer at a time; "
-        f"{100 * result['accuracy']:.1f} as it is. At most {100 * drop:g} points a layer:\n"
+        f"{100 * result['accuracy']:.1f} as it is. A recipe that costs at most {100 * drop:g} % a layer:\n"
     )
     click.echo(recipe or "Not all layers yet: call it again to go on; then it ends with a recipe.")
 
