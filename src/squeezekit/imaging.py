@@ -11,7 +11,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import Preprocess
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "fit", "open_rgb", "picture_size", "resized", "to_rgb"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "all_resized",
+    "fit",
+    "open_rgb",
+    "picture_size",
+    "resized",
+    "to_rgb",
+]
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -119,6 +128,21 @@ def resized(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
         # Crop first: resize(box=...) would let the filter read pixels beyond the box.
         image = image.crop((left, top, left + columns, top + rows))
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+
+
+def all_resized(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """`resized` of each of some pictures of one size; those that have the target's are handed back as they are.
+
+    Args:
+        pixels: uint8 RGB, shape (pictures, height, width, 3).
+        preprocess: the target.
+
+    Returns:
+        uint8 array, shape (pictures, resize_height, resize_width, 3).
+    """
+    if pixels.shape[1:3] == (preprocess.resize_height, preprocess.resize_width):
+        return pixels
+    return np.stack([resized(Image.fromarray(picture), preprocess) for picture in pixels])
 
 
 def fit(image: Image.Image, preprocess: Preprocess) -> np.ndarray:

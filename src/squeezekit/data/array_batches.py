@@ -4,13 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from squeezekit.data.arrays import WINDOW_BYTES, ArraySet
 from squeezekit.data.augment import DRAWS, Augment, coloured, corner, perhaps_flipped
 from squeezekit.data.pipeline import as_written, tuned
-from squeezekit.imaging import resized
+from squeezekit.imaging import all_resized
 from squeezekit.preprocess import Preprocess
+from squeezekit.sources import WINDOW_BYTES, ArraySet
 
 __all__ = ["array_batches"]
 
@@ -93,7 +92,7 @@ def array_batches(
                 left -= len(labels)
                 if len(labels):
                     draws = generator.random((len(labels), DRAWS), np.float32)
-                    yield _all_resized(pixels, preprocess), draws, labels
+                    yield all_resized(pixels, preprocess), draws, labels
 
     @as_written
     def cut(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -117,10 +116,3 @@ def array_batches(
     stream = stream.unbatch().map(cut, num_parallel_calls=tf.data.AUTOTUNE)
     stream = stream.batch(batch_size, drop_remainder=training)
     return tuned(stream.map(change, num_parallel_calls=tf.data.AUTOTUNE))
-
-
-def _all_resized(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """Resize a block of pictures as the runtime does; one that has the size already is left as it is."""
-    if pixels.shape[1:3] == (preprocess.resize_height, preprocess.resize_width):
-        return pixels
-    return np.stack([resized(Image.fromarray(picture), preprocess) for picture in pixels])

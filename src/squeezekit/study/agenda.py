@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -136,10 +135,7 @@ class Site:
     def absolute(self) -> "Site":
         """The same for a process that works in another folder."""
         data = self.dataset
-        train, validation, test = (
-            dataclasses.replace(split, paths=[os.path.abspath(path) for path in split.paths])
-            for split in (data.train, data.validation, data.test)
-        )
+        train, validation, test = (split.absolute() for split in (data.train, data.validation, data.test))
         return dataclasses.replace(
             self,
             dataset=dataclasses.replace(data, train=train, validation=validation, test=test),

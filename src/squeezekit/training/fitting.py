@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from squeezekit import compress, files
-from squeezekit.data import Dataset, Split, batches, steps_per_epoch
+from squeezekit.data import Dataset, Images, batches, steps_per_epoch
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.checkpoint import Checkpoint
 from squeezekit.training.distil import Distil, Distiller
@@ -166,7 +166,7 @@ def fit(
     return History(curves, arithmetic, start)
 
 
-def evaluate(model: keras.Model, split: Split, preprocess: Preprocess) -> float:
+def evaluate(model: keras.Model, split: Images, preprocess: Preprocess) -> float:
     """Top-1 accuracy in [0, 1] of a Keras model on a split, in the model's own arithmetic.
 
     For choosing between models while training. Results that are reported come from the runtime, on the file.
@@ -190,7 +190,7 @@ def _build_metrics(trainee: keras.Model, classes: int) -> None:
     trainee.reset_metrics()
 
 
-def _in_order(split: Split, preprocess: Preprocess) -> Any:
+def _in_order(split: Images, preprocess: Preprocess) -> Any:
     """The images of a split, once, in their order, unchanged."""
     return batches(split, preprocess, batch_size=128)
 
