@@ -35,6 +35,6 @@ def batches(
     """
     if isinstance(images, ArraySet):
         needed_bytes = len(images) * preprocess.resize_height * preprocess.resize_width * 3
-        if not 0 < needed_bytes <= cache_bytes:
+        if needed_bytes > cache_bytes:
             return array_batches(images, preprocess, **options)
     return pipeline.batches(images, preprocess, cache_bytes=cache_bytes, **options)

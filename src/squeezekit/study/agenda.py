@@ -228,7 +228,11 @@ def make_agenda(plan: StudyPlan, dataset: Dataset, preprocess: Preprocess) -> Ag
         "squeezekit": squeezekit.__version__,
         "training_code": TRAINING_CODE,
         "data": dataset.fingerprint,
-        "split": {"validation": plan.validation, "seed": plan.settings.seed},
+        "split": {
+            "validation": plan.validation,
+            "seed": plan.settings.seed,
+            **({"train_per_class": dataset.train_per_class} if dataset.train_per_class else {}),
+        },
         "preprocess": preprocess.to_dict(),
     }
     record = describe_plan(plan, preprocess)

@@ -103,7 +103,9 @@ def measure_file(
         "top1": result.top1,
         "top1_interval": share_interval(result.top1, result.images),
         "top5": result.top5,
+        "macro_accuracy": result.macro_accuracy,
         "per_class": dict(result.per_class),
+        "class_images": result.counts,
         "worst_class": {"label": worst, "recall": result.per_class[worst]},
         "latency_ms": runtime.latency_ms(model),
     }

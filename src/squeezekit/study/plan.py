@@ -38,6 +38,8 @@ class Plan:
             network just trained. None: labels alone.
         baseline: whether AlexNet is trained too, with the same settings.
         validation: share of the training images that choices are made by.
+        train_per_class: so many images of every class for training and validation; 0 for a share, or what the
+            folder says.
 
     Raises:
         ValueError: a setting is out of range.
@@ -54,6 +56,7 @@ class Plan:
     distil: Distil | SelfDistil | None = dataclasses.field(default_factory=SelfDistil)
     baseline: bool = True
     validation: float = 0.1
+    train_per_class: int = 0
 
     def __post_init__(self) -> None:
         if self.model not in models.MODELS:
@@ -64,7 +67,7 @@ class Plan:
             raise ValueError(
                 f"Expected a size in [{_SMALLEST}, {MAX_SIDE}] pixels. Received: size={self.size}."
             )
-        for name in ("compress_epochs", "initial_epochs"):
+        for name in ("compress_epochs", "initial_epochs", "train_per_class"):
             if getattr(self, name) < 0:
                 raise ValueError(f"Expected {name} >= 0. Received: {name}={getattr(self, name)}.")
         if self.initial is not None:
