@@ -43,7 +43,7 @@ class Parts:
 
     Args:
         arrays: all of them as one set.
-        train: places in it, ascending int64; what is not named is for training too.
+        train: places in it, ascending int64; what is not named is for training too, and all where all is named alike.
         validation: likewise; only where there is a test part besides.
         test: likewise. Where there is a validation part and no test part, that.
     """
@@ -115,6 +115,7 @@ def open_parts(files: Sequence[Path]) -> Parts:
     """
     if len(files) == 1 and files[0].suffix.lower() == ".npy":
         raise DataError(f"{files[0]}: where are its labels? Name the folder that holds both files")
+    apart = len({file.parent for file in files}) > 1
     groups: dict[tuple[str, str], dict[str, Rows]] = {}
     texts: list[Rows] = []
     for file in files:
@@ -124,7 +125,9 @@ def open_parts(files: Sequence[Path]) -> Parts:
                     texts.append(rows)
                 continue
             where = str(file) if name else str(file.parent)
-            part = _part(name) or _part(file.stem) or _part(file.parent.name)
+            part = (
+                _part(name) or _part(file.stem) or (_WORDS.get(file.parent.name.lower(), "") if apart else "")
+            )
             groups.setdefault((where, part), {})[name or file.stem] = rows
     complete = {key: group for key, group in groups.items() if len(group) > 1}
     # What a file holds besides parts with names, such as a mean, is no part.
@@ -135,10 +138,17 @@ def open_parts(files: Sequence[Path]) -> Parts:
         if part or where not in named
     ]
     arrays = joined([pair for _, *pair in pairs], class_names=_class_names(files, texts))  # type: ignore[misc]
-    use = np.repeat([part or _TRAIN for part, *_ in pairs], [len(rows) for _, rows, _ in pairs])
-    if _TEST not in use:
-        use[use == _VALIDATION] = _TEST
-    return Parts(arrays, *(np.flatnonzero(use == part) for part in (_TRAIN, _VALIDATION, _TEST)))
+    use = [part or _TRAIN for part, *_ in pairs]
+    if len(set(use)) == 1:
+        # Nothing to tell it from: whoever names a file of test images alone means these.
+        use = [_TRAIN] * len(pairs)
+    elif _TEST not in use:
+        use = [_TEST if part == _VALIDATION else part for part in use]
+    starts = np.cumsum([0, *(len(rows) for _, rows, _ in pairs)])
+    of = {part: [np.arange(0)] for part in (_TRAIN, _VALIDATION, _TEST)}
+    for part, start, end in zip(use, starts, starts[1:], strict=False):
+        of[part].append(np.arange(start, end))
+    return Parts(arrays, *(np.concatenate(places) for places in of.values()))
 
 
 def _arrays_of(folder: Path) -> list[Path]:
