@@ -33,8 +33,8 @@ FLOORS = {
 }
 ROOMS = {"codec", "sources", "runtime", "data", "models", "compress", "training", "export", "study", "cli"}
 
-# The one step sideways: imaging obeys a Preprocess, and preprocess imports nothing at all.
-SIDEWAYS = {("imaging", "preprocess")}
+# The steps sideways: imaging obeys a Preprocess, and preprocess imports nothing at all; images in shards have sizes.
+SIDEWAYS = {("imaging", "preprocess"), ("sources", "imaging")}
 
 THIRD_PARTY: dict[str, set[str]] = {
     "squeezekit": set(),

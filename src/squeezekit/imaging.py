@@ -4,6 +4,7 @@ import io
 import os
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -94,8 +95,11 @@ def open_rgb(source: str | os.PathLike[str] | bytes) -> Image.Image:
         raise FormatError(f"{name}: unreadable image ({reason[0]})") from error
 
 
-def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def picture_size(path: str | os.PathLike[str] | BinaryIO) -> tuple[int, int]:
     """Width and height in pixels, read from the header alone; an EXIF rotation is not applied.
+
+    Args:
+        path: or an opened file.
 
     Raises:
         FormatError: not an image.

@@ -8,7 +8,7 @@ from squeezekit.data import batches, find_folder, open_dataset
 from squeezekit.data.folder import Split
 from squeezekit.errors import DataError
 from squeezekit.preprocess import Preprocess
-from squeezekit.sources import find_arrays, open_arrays, open_parts
+from squeezekit.sources import find_files, open_arrays, open_parts
 
 SAVERS = {"stored": np.savez, "deflated": np.savez_compressed}
 
@@ -61,10 +61,10 @@ NUMBERS, NAMES = ("0", "1", "2"), ("ant", "bee", "cow")
 )
 def test_names_tell_the_parts(tmp_path, write, counts, names):
     write(tmp_path)
-    parts = open_parts(find_arrays(tmp_path))
-    found = [parts.arrays.take(places) for places in (parts.train, parts.validation, parts.test)]
+    parts = open_parts(find_files(tmp_path))
+    found = [parts.images.take(places) for places in (parts.train, parts.validation, parts.test)]
     assert tuple(map(len, found)) == counts
-    assert parts.arrays.class_names == names
+    assert parts.images.class_names == names
     first = 1 if write is imagenet_files else 0
     pixels = np.concatenate([block for block, _ in found[2].blocks()])
     expected = X[first : first + counts[2]]
@@ -183,4 +183,4 @@ def test_names_of_sets(tmp_path, monkeypatch):
     # A folder with class folders is one of images, whatever else lies in it.
     (tmp_path / "photos" / "cat").mkdir(parents=True)
     np.savez("photos/a.npz", x=X, y=Y)
-    assert find_arrays("photos") == []
+    assert find_files("photos") == []

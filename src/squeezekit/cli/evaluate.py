@@ -18,8 +18,8 @@ __all__ = ["command"]
 def command(model: Path, data: Path, as_json: bool) -> None:
     """Run a .sqz or .tflite on labelled images: DATA/test/CLASS/* where there is a test folder, else DATA/CLASS/*.
 
-    DATA may be a .npz too, a folder of .npz or .npy files, or a quoted pattern such as "val_*.npz": its test part where
-    its names tell one, else all. Macro-accuracy is the mean of the classes' recalls.
+    DATA may be a .npz too, a folder of .npz or .npy files, shards (.tar, .tfrecord), or a quoted pattern such as
+    "val_*.npz": its test part where names tell one, else all. Macro-accuracy is the mean of the classes' recalls.
 
     Unreadable images are named and do not count; more than 5 % of them are refused.
     """

@@ -6,11 +6,11 @@ from typing import Protocol, Self
 
 import numpy as np
 
-__all__ = ["Dataset", "Images"]
+__all__ = ["MAX_SKIPPED_SHARE", "Dataset", "Images"]
 
 
 class Images(Protocol):
-    """Labelled images in a fixed order: a `Split` of files, or an `ArraySet` of rows in arrays."""
+    """Labelled images in a fixed order: a `Split` of files, an `ArraySet` of rows in arrays, a `ShardSet`."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -24,8 +24,8 @@ class Images(Protocol):
     def names(self) -> list[str]:
         """What each image is called in a record."""
 
-    def pictures(self) -> Iterator[tuple[str, str | np.ndarray]]:
-        """What each image is called, and it: a path, or uint8 (height, width, 3) RGB pixels."""
+    def pictures(self) -> Iterator[tuple[str, str | bytes | np.ndarray]]:
+        """What each image is called, and it: a path, an image file's bytes, or uint8 (height, width, 3) RGB pixels."""
 
     def sides(self, most: int) -> list[tuple[int, int]]:
         """Width and height in pixels of about `most` images, evenly over all."""
@@ -35,6 +35,10 @@ class Images(Protocol):
 
     def absolute(self) -> Self:
         """The same for a process that works in another folder."""
+
+
+# More broken files than this and the set is damaged as a whole: a copy that stopped, a wrong format.
+MAX_SKIPPED_SHARE = 0.05
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)

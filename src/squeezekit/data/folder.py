@@ -10,17 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from squeezekit.data.array_dataset import open_array_dataset
 from squeezekit.data.catalogue import CATALOGUE
-from squeezekit.data.dataset import Dataset
+from squeezekit.data.dataset import MAX_SKIPPED_SHARE, Dataset
+from squeezekit.data.file_dataset import open_file_dataset
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb, picture_size
-from squeezekit.sources import find_arrays, find_source
+from squeezekit.sources import find_files, find_source
 
 __all__ = ["Dataset", "Split", "find_folder", "open_dataset"]
-
-# More broken files than this and the set is damaged as a whole: a copy that stopped, a wrong format.
-MAX_SKIPPED_SHARE = 0.05
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -97,7 +94,7 @@ def open_dataset(
     train_per_class: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Read a folder of images: `train/CLASS/*` and `test/CLASS/*`, or only `CLASS/*`; or images in arrays.
+    """Read a folder of images: `train/CLASS/*` and `test/CLASS/*`, or only `CLASS/*`; or arrays or shards.
 
     Every image is decoded once, so that a broken one shows here and not hours into a training.
     Splits go by a hash of the seed and the file's relative path, class by class: an image stays where
@@ -105,8 +102,9 @@ def open_dataset(
     test images are chosen first; validation images always come out of what remains for training.
 
     Args:
-        source: a folder; a `.npz` file, a folder of `.npz` or `.npy` files, or a pattern of their names; or the name
-            of one of these, such as one of the catalogue, inside the folder that `SQUEEZEKIT_DATA` names (else `data`).
+        source: a folder; a `.npz`, `.tar` or `.tfrecord` file, a folder of such or of `.npy` files, or a pattern of
+            their names; or the name of one of these, such as one of the catalogue, inside the folder that
+            `SQUEEZEKIT_DATA` names (else `data`).
         validation: share of each class's training images, in [0, 1); 0 for none, else at least one a class.
         test: the same for the test split; without effect when there is a `test` folder.
         seed: chooses the splits.
@@ -141,10 +139,10 @@ def open_dataset(
             raise ValueError(f"Expected a share in [0, 1). Received: {name}={share}.")
     if train_per_class < 0:
         raise ValueError(f"Expected at least 0 images a class. Received: {train_per_class=}.")
-    arrays = find_arrays(source)
-    if arrays:
-        return open_array_dataset(
-            arrays,
+    found = find_files(source)
+    if found:
+        return open_file_dataset(
+            found,
             validation=validation,
             test=test,
             seed=seed,

@@ -16,7 +16,7 @@ from squeezekit.data.augment import DRAWS, Augment, coloured, corner, perhaps_fl
 from squeezekit.data.dataset import Images
 from squeezekit.imaging import all_resized, open_rgb, resized
 from squeezekit.preprocess import Preprocess
-from squeezekit.sources import ArraySet
+from squeezekit.sources import ArraySet, ShardSet
 
 __all__ = ["batches", "steps_per_epoch"]
 
@@ -199,6 +199,8 @@ def _resized_in_order(split: Images, preprocess: Preprocess) -> Iterator[np.ndar
     """All pictures of a split, some at a time: uint8 (some, resize_height, resize_width, 3)."""
     if isinstance(split, ArraySet):
         return (all_resized(pixels, preprocess) for pixels, _ in split.blocks())
+    if isinstance(split, ShardSet):
+        return (resized(open_rgb(data), preprocess)[np.newaxis] for _, data in split.pictures())
     stream = tf.data.Dataset.range(len(split))
     stream = stream.map(_resized_source(split, preprocess), num_parallel_calls=tf.data.AUTOTUNE)
     return tuned(stream.batch(64)).as_numpy_iterator()

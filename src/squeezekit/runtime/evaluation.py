@@ -1,4 +1,4 @@
-"""How often a model is right on labelled images, in a folder or in arrays."""
+"""How often a model is right on labelled images, in a folder, in arrays or in shards."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ import numpy as np
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES
 from squeezekit.runtime.model import Model
-from squeezekit.sources import find_arrays, find_source, open_parts
+from squeezekit.sources import find_files, find_source, open_parts
 
 __all__ = ["Evaluation", "Outcome", "evaluate", "evaluate_files", "evaluate_images"]
 
@@ -81,11 +81,11 @@ def evaluate(
 
     Args:
         model: what to evaluate.
-        folder: `test/CLASS/*` (and whatever else lies beside `test`) or `CLASS/*`; or a `.npz`, a folder of `.npz` or
-            `.npy` files, or a pattern of their names (`sources.open_parts`); or the name of such a thing inside the
-            folder that `SQUEEZEKIT_DATA` names, else `data`. Class folders are called as the model's labels are;
-            not all of them need to be there. Classes of arrays that have no names count the model's labels.
-            Hidden files and those that are no images are passed by.
+        folder: `test/CLASS/*` (and whatever else lies beside `test`) or `CLASS/*`; or a `.npz`, a folder of `.npz`
+            or `.npy` files, tar or TFRecord shards, or a pattern of their names (`sources.open_parts`); or the
+            name of such a thing inside the folder that `SQUEEZEKIT_DATA` names, else `data`. Class folders are
+            called as the model's labels are; not all of them need to be there. Classes that are only numbers
+            count the model's labels. Hidden files and those that are no images are passed by.
         progress: called with (images done, images in all).
 
     Raises:
@@ -93,9 +93,9 @@ def evaluate(
             than 5 % of the images unreadable.
         FormatError: a file of arrays is damaged.
     """
-    arrays = find_arrays(folder)
-    if arrays:
-        return _evaluate_arrays(model, arrays, progress)
+    files = find_files(folder)
+    if files:
+        return _evaluate_files_of_many(model, files, progress)
     root = _find(folder)
     folders = _folders(root)
     if not folders:
@@ -143,7 +143,7 @@ def evaluate_files(
 
 def evaluate_images(
     model: Model,
-    pictures: Iterable[tuple[str, str | np.ndarray]],
+    pictures: Iterable[tuple[str, str | bytes | np.ndarray]],
     labels: Sequence[str],
     *,
     progress: Callable[[int, int], None] | None = None,
@@ -152,7 +152,7 @@ def evaluate_images(
 
     Args:
         model: what to evaluate.
-        pictures: what each is called, and a path or uint8 (height, width, 3) RGB pixels.
+        pictures: what each is called, and a path, the bytes of an image file, or uint8 (height, width, 3) RGB pixels.
         labels: the right label of each, at least one; all of them among the model's.
         progress: called with (images done, images in all).
 
@@ -175,7 +175,8 @@ def evaluate_images(
         try:
             pixels = model.pixels(picture)
         except FormatError as error:
-            skipped.append(str(error))
+            # Bytes have no name of their own.
+            skipped.append(f"{path}: {error}" if isinstance(picture, bytes) else str(error))
         except OSError as error:
             skipped.append(f"{path}: {error.strerror or type(error).__name__}")
         else:
@@ -197,17 +198,17 @@ def evaluate_images(
     )
 
 
-def _evaluate_arrays(
+def _evaluate_files_of_many(
     model: Model, files: Sequence[Path], progress: Callable[[int, int], None] | None
 ) -> Evaluation:
     parts = open_parts(files)
-    arrays = parts.arrays.take(parts.test) if len(parts.test) else parts.arrays
-    names = arrays.class_names
+    images = parts.images.take(parts.test) if len(parts.test) else parts.images
+    names = images.class_names
     numbered = all(name.isdecimal() for name in names)
     if numbered and len(names) == len(model.labels) and not set(names) <= set(model.labels):
         names = model.labels
     return evaluate_images(
-        model, arrays.pictures(), [names[label] for label in arrays.labels.tolist()], progress=progress
+        model, images.pictures(), [names[label] for label in images.labels.tolist()], progress=progress
     )
 
 

@@ -1,20 +1,23 @@
-"""From arrays of images in files to a set in three parts: train, validation, test. No TensorFlow here."""
+"""From images in arrays or shards to a set in three parts: train, validation, test. No TensorFlow here."""
 
 import hashlib
 import os
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from squeezekit.data.dataset import Dataset
-from squeezekit.errors import DataError
-from squeezekit.sources import ArraySet, open_parts
+from squeezekit.data.dataset import MAX_SKIPPED_SHARE, Dataset
+from squeezekit.errors import DataError, FormatError
+from squeezekit.imaging import open_rgb
+from squeezekit.sources import ArraySet, ShardSet, open_parts
 
-__all__ = ["open_array_dataset"]
+__all__ = ["open_file_dataset"]
 
 
-def open_array_dataset(
+def open_file_dataset(
     files: list[Path],
     *,
     validation: float,
@@ -23,13 +26,13 @@ def open_array_dataset(
     train_per_class: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Read arrays of images once, for their fingerprint and to see that they are whole, and split them.
+    """Read images in arrays or shards once, for their fingerprint and to see that they are whole, and split them.
 
-    Splits go by a hash of the seed and of file, array and row, class by class. Parts that the names of arrays or
+    Splits go by a hash of the seed and of file and place in it, class by class. Parts that the names of arrays or
     files tell (`sources.open_parts`) are kept: a share is split off only for what is not there.
 
     Args:
-        files: of `sources.find_arrays`.
+        files: of `sources.find_files`.
         validation: as of `open_dataset`, whose checks they have passed, and so on.
         test: share of each class's images, where there is no test part.
         seed: chooses the splits.
@@ -38,15 +41,24 @@ def open_array_dataset(
 
     Raises:
         FormatError: a file is damaged, or has values that no picture has.
-        DataError: they cannot be understood, or a class has too few images.
+        DataError: they cannot be understood, a class has too few images, or more than 5 % of a shard's images are
+            unreadable.
     """
     parts = open_parts(files)
-    arrays = parts.arrays
+    images = parts.images
     where = os.path.commonpath(files)
-    if len(arrays.class_names) < 2:
-        raise DataError(f"{where}: expected at least two classes, found {len(arrays.class_names)}")
-    ranks = _Ranks(arrays, where)
-    train, validated, tested = parts.train, parts.validation, parts.test
+    if len(images.class_names) < 2:
+        raise DataError(f"{where}: expected at least two classes, found {len(images.class_names)}")
+    fingerprint, skipped = (
+        (_fingerprint(images, progress), {})
+        if isinstance(images, ArraySet)
+        else _checked(images, where, progress)
+    )
+    ranks = _Ranks(images, where)
+    broken = np.array(list(skipped), np.int64)
+    train, validated, tested = (
+        np.setdiff1d(part, broken) for part in (parts.train, parts.validation, parts.test)
+    )
     if train_per_class:
         others, train = ranks.so_many(train, train_per_class, f"train {seed}", tested=bool(len(tested)))
         tested = tested if len(tested) else others
@@ -58,12 +70,12 @@ def open_array_dataset(
         if len(part):
             ranks.require_every_class(part)
     return Dataset(
-        class_names=arrays.class_names,
-        train=arrays.take(train),
-        validation=arrays.take(validated),
-        test=arrays.take(tested),
-        skipped=(),
-        fingerprint=_fingerprint(arrays, progress),
+        class_names=images.class_names,
+        train=images.take(train),
+        validation=images.take(validated),
+        test=images.take(tested),
+        skipped=tuple(skipped.values()),
+        fingerprint=fingerprint,
         train_per_class=train_per_class,
     )
 
@@ -71,10 +83,10 @@ def open_array_dataset(
 class _Ranks:
     """Chooses images class by class by a hash of where they are."""
 
-    def __init__(self, arrays: ArraySet, where: str) -> None:
-        self._arrays = arrays
-        self._labels = arrays.labels
-        self._class_names = arrays.class_names
+    def __init__(self, images: ArraySet | ShardSet, where: str) -> None:
+        self._images = images
+        self._labels = images.labels
+        self._class_names = images.class_names
         self._where = where
 
     def carve(self, places: np.ndarray, share: float, salt: str) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +132,7 @@ class _Ranks:
         return [(label, order[edges[label] : edges[label + 1]]) for label in range(len(self._class_names))]
 
     def _first(self, members: np.ndarray, count: int, salt: str) -> np.ndarray:
-        ranks = [_rank(salt, name) for name in self._arrays.take(members).names()]
+        ranks = [_rank(salt, name) for name in self._images.take(members).names()]
         order = sorted(range(len(members)), key=ranks.__getitem__)
         return members[order[:count]]
 
@@ -140,3 +152,42 @@ def _fingerprint(arrays: ArraySet, progress: Callable[[int, int], None] | None) 
         if progress is not None:
             progress(done, len(arrays))
     return digest.hexdigest()
+
+
+def _checked(
+    shards: ShardSet, where: str, progress: Callable[[int, int], None] | None
+) -> tuple[str, dict[int, tuple[str, str]]]:
+    """Decode every image once: SHA-256 of the usable ones, and (name, reason) of the others by their places."""
+    digest = hashlib.sha256("\0".join(shards.class_names).encode())
+    skipped: dict[int, tuple[str, str]] = {}
+
+    def look(place: int) -> tuple[bytes, str]:
+        data = shards.read(place)
+        try:
+            open_rgb(data)
+        except FormatError as error:
+            return b"", str(error).removeprefix("image: ")
+        return hashlib.sha256(data).digest(), ""
+
+    names, labels = shards.names(), shards.labels.tolist()
+    with (
+        # Decoding sets the warning filters aside, thread by thread; this outer frame puts back the caller's.
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2))) as executor,
+    ):
+        # So many at a time, or all would be in memory.
+        for start in range(0, len(shards), 256):
+            places = range(start, min(start + 256, len(shards)))
+            for place, (sum_of, reason) in zip(places, executor.map(look, places), strict=True):
+                if reason:
+                    skipped[place] = (names[place], reason)
+                else:
+                    digest.update(f"{shards.class_names[labels[place]]}\0".encode() + sum_of)
+            if progress is not None:
+                progress(places.stop, len(shards))
+    if len(skipped) > MAX_SKIPPED_SHARE * len(shards):
+        name, reason = next(iter(skipped.values()))
+        raise DataError(
+            f"{where}: {len(skipped)} of {len(shards)} images are unreadable; the first: {name} ({reason})"
+        )
+    return digest.hexdigest(), skipped
