@@ -6,6 +6,9 @@
 All 257 folders with names of its scheme (`001.ak47`, `257.clutter`), 3 to 40 pictures each of one of 257 kinds of drawn
 pattern, and a few that are broken. `squeezekit train --train-per-class N --balance sample` and `squeezekit evaluate`
 run on it as a user would run them; chance is 0.4 %.
+
+Measured on 2 very busy cores: 257 folders, 5,581 images, 57 of them broken and all found; trained for 60 epochs on one
+image a class (and one for validation), top-1 52.5 %, macro-accuracy 53.5 % on the 5,010 others, 1 to 38 a class; 694 s.
 """
 
 import argparse
@@ -68,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folders", type=int, default=257)
     parser.add_argument("--train-per-class", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=60)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tree, out = Path(folder, "256_ObjectCategories"), Path(folder, "out")

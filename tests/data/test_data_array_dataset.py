@@ -81,7 +81,7 @@ def test_names_tell_the_parts(tmp_path, write, counts, names):
 
 @pytest.mark.parametrize("saver", SAVERS)
 def test_some_images_of_a_set_are_a_set(tmp_path, saver):
-    images = pictures(700)  # more than one block of 1 MB would be slow; two files make two
+    images = pictures(700)
     for number in (0, 1):
         rows = slice(350 * number, 350 * number + 350)
         SAVERS[saver](tmp_path / f"{number}.npz", x=images[rows], y=np.arange(350))
@@ -90,6 +90,8 @@ def test_some_images_of_a_set_are_a_set(tmp_path, saver):
     some = arrays.take(places)
     np.testing.assert_array_equal(np.concatenate([pixels for pixels, _ in some.blocks(40)]), images[places])
     assert some.labels.tolist() == (places % 350).tolist()
+    named = [(f"{place // 350}.npz/x/{place % 350}", images[place].tobytes()) for place in places]
+    assert [(name, pixels.tobytes()) for name, pixels in some.pictures()] == named
     again = some.take(np.array([0, 5, 5]))
     np.testing.assert_array_equal([pixels for _, pixels in again.pictures()], images[places[[0, 5, 5]]])
     assert len(list(again.take(again.labels[:0]).blocks())) == 0
@@ -184,3 +186,8 @@ def test_names_of_sets(tmp_path, monkeypatch):
     (tmp_path / "photos" / "cat").mkdir(parents=True)
     np.savez("photos/a.npz", x=X, y=Y)
     assert find_files("photos") == []
+    (tmp_path / "photos" / "cat").rename(tmp_path / "cat")
+    (tmp_path / "photos" / "train" / "cat").mkdir(parents=True)
+    assert find_files("photos") == []
+    (tmp_path / "photos" / "train" / "cat").rmdir()
+    assert len(find_files("photos")) == 1

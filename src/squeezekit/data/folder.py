@@ -202,7 +202,8 @@ def find_folder(source: str | os.PathLike[str]) -> Path:
         known = f"; to get it: squeezekit data fetch {source}" if str(source) in CATALOGUE else ""
         raise DataError(f"{error}{known}") from error
     if not path.is_dir():
-        raise DataError(f"Expected a folder of class folders or a .npz, received a file: {path}")
+        known = "; squeezekit data unpack makes one of it" if find_files(path) else ""
+        raise DataError(f"Expected a folder of class folders, received a file: {path}{known}")
     return path
 
 

@@ -85,7 +85,8 @@ def find_files(source: str | os.PathLike[str]) -> list[Path]:
     files = _files_of(path)
     for folder in sorted(entry for entry in path.iterdir() if entry.is_dir()):
         if not folder.name.startswith("."):
-            if folder.name.lower() not in _WORDS:
+            # Class folders, in themselves or in their parts, whatever else lies beside them.
+            if folder.name.lower() not in _WORDS or any(entry.is_dir() for entry in folder.iterdir()):
                 return []
             files += _files_of(folder)
     return files

@@ -74,7 +74,9 @@ class ArraySet:
         """Read all images in order: what each is called, and its uint8 (height, width, 3) RGB pixels."""
         names = iter(self.names())
         for pixels, _ in self.blocks():
-            yield from zip(names, pixels, strict=False)
+            # One by one: a zip that ends with its block has taken a name too many.
+            for picture in pixels:
+                yield next(names), picture
 
     def sides(self, most: int) -> list[tuple[int, int]]:
         """Width and height in pixels of some images, evenly over the set: all have the same.
