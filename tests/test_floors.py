@@ -20,6 +20,7 @@ FLOORS = {
     "codec": 1,
     "preprocess": 1,
     "imaging": 1,
+    "sources": 1,
     "runtime": 2,
     "data": 2,
     "models": 2,
@@ -30,10 +31,10 @@ FLOORS = {
     "cli": 6,
     "__main__": 7,
 }
-ROOMS = {"codec", "runtime", "data", "models", "compress", "training", "export", "study", "cli"}
+ROOMS = {"codec", "sources", "runtime", "data", "models", "compress", "training", "export", "study", "cli"}
 
-# The one step sideways: imaging obeys a Preprocess, and preprocess imports nothing at all.
-SIDEWAYS = {("imaging", "preprocess")}
+# The steps sideways: imaging obeys a Preprocess, and preprocess imports nothing at all; images in shards have sizes.
+SIDEWAYS = {("imaging", "preprocess"), ("sources", "imaging")}
 
 THIRD_PARTY: dict[str, set[str]] = {
     "squeezekit": set(),
@@ -43,6 +44,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "codec": {"numpy"},
     "preprocess": set(),
     "imaging": {"numpy", "PIL"},
+    "sources": {"numpy"},
     "runtime": {"numpy", "PIL", "ai_edge_litert", "tflite_runtime"},
     # Jinja for the page of an audit.
     "data": {"numpy", "tensorflow", "PIL", "jinja2"},
@@ -66,6 +68,7 @@ BARE_MODULES = (
     "squeezekit.codec",
     "squeezekit.preprocess",
     "squeezekit.imaging",
+    "squeezekit.sources",
     "squeezekit.runtime",
     "squeezekit.cli",
     "squeezekit.cli.main",

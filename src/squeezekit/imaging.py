@@ -4,6 +4,7 @@ import io
 import os
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -11,7 +12,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import Preprocess
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "fit", "open_rgb", "picture_size", "resized", "to_rgb"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "all_resized",
+    "fit",
+    "open_rgb",
+    "picture_size",
+    "resized",
+    "to_rgb",
+]
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -85,8 +95,11 @@ def open_rgb(source: str | os.PathLike[str] | bytes) -> Image.Image:
         raise FormatError(f"{name}: unreadable image ({reason[0]})") from error
 
 
-def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def picture_size(path: str | os.PathLike[str] | BinaryIO) -> tuple[int, int]:
     """Width and height in pixels, read from the header alone; an EXIF rotation is not applied.
+
+    Args:
+        path: or an opened file.
 
     Raises:
         FormatError: not an image.
@@ -119,6 +132,21 @@ def resized(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
         # Crop first: resize(box=...) would let the filter read pixels beyond the box.
         image = image.crop((left, top, left + columns, top + rows))
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+
+
+def all_resized(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """`resized` of each of some pictures of one size; those that have the target's are handed back as they are.
+
+    Args:
+        pixels: uint8 RGB, shape (pictures, height, width, 3).
+        preprocess: the target.
+
+    Returns:
+        uint8 array, shape (pictures, resize_height, resize_width, 3).
+    """
+    if pixels.shape[1:3] == (preprocess.resize_height, preprocess.resize_width):
+        return pixels
+    return np.stack([resized(Image.fromarray(picture), preprocess) for picture in pixels])
 
 
 def fit(image: Image.Image, preprocess: Preprocess) -> np.ndarray:

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from squeezekit.data import Augment, array_batches, open_arrays
-from squeezekit.data.rows import arrays_in
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import fit
 from squeezekit.preprocess import Preprocess
+from squeezekit.sources import arrays_in
 
 SAVERS = {"stored": np.savez, "deflated": np.savez_compressed}
 

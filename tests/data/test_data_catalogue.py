@@ -151,7 +151,7 @@ def test_what_needs_a_login_says_what_to_do_and_takes_the_file(tmp_path):
     assert found(folder)[1:] == ["test/sea/1.jpg", "test/sea/2.jpg", "train/sea/1.jpg", "train/sea/2.jpg"]
     assert is_fetched("intel", tmp_path / "sets")
     assert fetch("intel", tmp_path / "sets") == folder
-    with pytest.raises(DataError, match="open_arrays reads"):
+    with pytest.raises(DataError, match="is DATA for every verb"):
         fetched(tmp_path, "imagenet-64", pack(files))
 
 

@@ -133,9 +133,9 @@ def test_folders_that_hold_nothing(colours, tmp_path):
         runtime.evaluate(colours, tmp_path / "none")
     with pytest.raises(DataError, match="found none"):
         runtime.evaluate(colours, tmp_path)
-    (tmp_path / "file.npz").write_bytes(b"x")
+    (tmp_path / "file.txt").write_bytes(b"x")
     with pytest.raises(DataError, match="received a file"):
-        runtime.evaluate(colours, tmp_path / "file.npz")
+        runtime.evaluate(colours, tmp_path / "file.txt")
 
 
 def test_lists_that_do_not_match(colours):
@@ -157,3 +157,21 @@ def test_progress_counts_to_the_end(colours, tmp_path):
     seen = []
     runtime.evaluate(colours, tmp_path, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_arrays_are_evaluated_on_their_test_part(colours, tmp_path):
+    shown = ["red", "green", "blue", "blue", "green"]
+    x = np.array([np.full((15, 20, 3), COLOURS[name], np.uint8) for name in shown])
+    right = np.array([0, 1, 2, 2, 2])
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=right[::-1], x_test=x, y_test=right)
+    result = runtime.evaluate(colours, tmp_path / "a.npz")
+    assert result.per_class == {"red": 1.0, "green": 1.0, "blue": 2 / 3}
+    assert result.counts == {"red": 1, "green": 1, "blue": 3}
+    assert (result.images, result.top1, result.macro_accuracy) == (5, 0.8, pytest.approx(8 / 9))
+    assert result.predictions[4] == runtime.Outcome("a.npz/x_test/4", "blue", "green")
+    np.savez(tmp_path / "b.npz", x=x, y=right, class_names=np.array(["blue", "red", "green"]))
+    named = runtime.evaluate(colours, tmp_path / "b.npz")
+    assert (named.top1, named.per_class["green"]) == (0.2, pytest.approx(1 / 3))
+    np.savez(tmp_path / "c.npz", x=x, y=np.arange(5))
+    with pytest.raises(DataError, match="does not know"):
+        runtime.evaluate(colours, tmp_path / "c.npz")

@@ -134,7 +134,7 @@ def test_one_class_is_refused_before_any_work(stripes_folder, tmp_path):
 )
 def test_the_input_size_follows_the_images(stripes_folder, sides, size):
     dataset = open_dataset(stripes_folder)
-    preprocess = study.choose_preprocess(dataset, sides=lambda _: sides)
+    preprocess = study.choose_preprocess(dataset, sides=[sides])
     assert (preprocess.height, preprocess.width) == (size, size)
     assert size < preprocess.resize_height <= size * 1.2
 

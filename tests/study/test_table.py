@@ -159,3 +159,14 @@ def test_no_line_is_wider_than_the_terminal():
     rows[0]["worst_class"]["label"] = "a class with a long name"
     rows[0]["file"] = "a" * 200
     assert max(map(len, table({"rows": rows}).splitlines())) <= 100
+
+
+def test_macro_accuracy_is_shown_where_classes_are_unequal():
+    counts = {"macro_accuracy": 0.4321, "class_images": {"cat": 30, "dog": 20}}
+    equal = table({"rows": [row(**counts)]})
+    counts["class_images"]["dog"] = 19
+    unequal = table({"rows": [row(**counts), row("an older row")]})
+    assert "43.2" in unequal
+    assert "Macro: mean of the classes' recalls." in unequal
+    assert "acro" not in equal
+    assert max(map(len, unequal.splitlines())) <= 100

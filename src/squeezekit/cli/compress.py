@@ -6,7 +6,13 @@ from pathlib import Path
 import click
 
 from squeezekit import compress, files, models, study, training
-from squeezekit.cli.options import finish_run, show_advice, teacher_options, training_options
+from squeezekit.cli.options import (
+    finish_run,
+    per_class_option,
+    show_advice,
+    teacher_options,
+    training_options,
+)
 
 __all__ = ["command"]
 
@@ -36,6 +42,7 @@ __all__ = ["command"]
     help="Accuracy that one layer may cost, for --recipe-from.",
 )
 @teacher_options("the retraining", itself="MODEL.keras as it is")
+@per_class_option
 @training_options
 def command(
     model_path: Path,
@@ -46,6 +53,7 @@ def command(
     drop: float,
     distil: training.Distil | training.SelfDistil | None,
     settings: training.Settings,
+    train_per_class: int,
     size: int,
     as_json: bool,
 ) -> None:
@@ -68,7 +76,7 @@ def command(
             f"Expected a model with a square input of the --size given. Received: {height}x{width}."
         )
     teaching = None if distil is None else distil.of(model)
-    shop = study.open_workshop(data, out, size=height, seed=settings.seed)
+    shop = study.open_workshop(data, out, size=height, train_per_class=train_per_class, seed=settings.seed)
     if model.output_shape[-1] != len(shop.dataset.class_names):
         raise ValueError(
             f"Expected a model of the {len(shop.dataset.class_names)} classes in {data}. "

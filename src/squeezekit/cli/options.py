@@ -17,6 +17,7 @@ __all__ = [
     "compress_epochs_option",
     "finish_run",
     "init_options",
+    "per_class_option",
     "show_advice",
     "teacher_options",
     "training_options",
@@ -53,6 +54,13 @@ _OPTIONS = (
         show_default=True,
         type=click.Choice(["auto", "float32", "bfloat16"]),
         help="Arithmetic of the training; auto takes bfloat16 where the processor has it.",
+    ),
+    click.option(
+        "--balance",
+        default="none",
+        show_default=True,
+        type=click.Choice([balance.value for balance in training.Balance]),
+        help="For classes of unequal size: weights in the loss, or small classes sampled as often as the largest.",
     ),
     click.option(
         "--size",
@@ -113,6 +121,18 @@ def compress_epochs_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def per_class_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --train-per-class, 0 for a share of each class; the verb gets `train_per_class`."""
+    return click.option(
+        "--train-per-class",
+        metavar="N",
+        default=0,
+        type=click.IntRange(0),
+        help="Train on N images of every class, validation included, and test on all others, as Caltech's protocol "
+        "has it. A later verb on the same images wants the same N.",
+    )(command)
+
+
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every verb that trains; the verb gets `settings`, `size` and `as_json`."""
 
@@ -124,6 +144,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         learning_rate: float | None,
         optimizer: str,
         precision: str,
+        balance: str,
         seed: int,
         **others: Any,
     ) -> None:
@@ -134,6 +155,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             learning_rate=learning_rate or usual,
             optimizer=training.Optimizer(optimizer),
             precision=training.Precision(precision),
+            balance=training.Balance(balance),
             seed=seed,
         )
         command(settings=settings, **others)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from squeezekit import data, files, models, study, training
+from squeezekit.cli.options import per_class_option
 from squeezekit.cli.output import print_json, table
 
 __all__ = ["command"]
@@ -59,6 +60,7 @@ __all__ = ["command"]
     type=click.IntRange(0, 2**31 - 1),
     help="Of the split; take that of MODEL's training.",
 )
+@per_class_option
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(
     model_path: Path,
@@ -69,6 +71,7 @@ def command(
     minutes: float,
     drop: float,
     seed: int,
+    train_per_class: int,
     as_json: bool,
 ) -> None:
     """Measure MODEL.keras on the validation images of DATA with one layer at a time pruned, shared or quantized.
@@ -88,7 +91,10 @@ def command(
         raise ValueError(f"Expected a model with a square input. Received: {height}x{width}.")
     progress = training.Progress()
     dataset = data.open_dataset(
-        source, seed=seed, progress=lambda done, total: progress.update("reading images", done, total)
+        source,
+        seed=seed,
+        train_per_class=train_per_class,
+        progress=lambda done, total: progress.update("reading images", done, total),
     )
     if model.output_shape[-1] != len(dataset.class_names):
         raise ValueError(

@@ -9,6 +9,7 @@ from squeezekit.cli.options import (
     command_line,
     compress_epochs_option,
     init_options,
+    per_class_option,
     show_advice,
     teacher_options,
     training_options,
@@ -32,6 +33,7 @@ __all__ = ["command"]
 )
 @teacher_options("the recipe's stages", itself="the float network, once it is trained")
 @init_options
+@per_class_option
 @training_options
 def command(
     data: str,
@@ -44,13 +46,14 @@ def command(
     initial: training.Initial | None,
     frozen: tuple[str, ...],
     settings: training.Settings,
+    train_per_class: int,
     size: int,
     as_json: bool,
 ) -> None:
     """Turn the folder DATA of images into OUT/model.sqz, a classifier for a small device.
 
-    DATA holds one folder a class (or train/CLASS and test/CLASS). Run the same command again after an
-    interruption and it goes on where it was.
+    DATA holds one folder a class (or train/CLASS and test/CLASS), or is a .npz of images and labels. Run the same
+    command again after an interruption and it goes on where it was.
     """
     plan = study.Plan(
         model=model or (initial.model if initial else study.Plan.model),
@@ -62,6 +65,7 @@ def command(
         compress_epochs=compress_epochs,
         distil=distil,
         baseline=not no_baseline,
+        train_per_class=train_per_class,
     )
     run = study.squeeze(data, out, plan, command=command_line(), advise=show_advice)
     if as_json:

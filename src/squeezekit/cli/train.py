@@ -5,7 +5,13 @@ from pathlib import Path
 import click
 
 from squeezekit import files, models, study, training
-from squeezekit.cli.options import finish_run, init_options, teacher_options, training_options
+from squeezekit.cli.options import (
+    finish_run,
+    init_options,
+    per_class_option,
+    teacher_options,
+    training_options,
+)
 
 __all__ = ["command"]
 
@@ -29,6 +35,7 @@ __all__ = ["command"]
 )
 @teacher_options("the training")
 @init_options
+@per_class_option
 @training_options
 def command(
     data: str,
@@ -40,6 +47,7 @@ def command(
     initial: training.Initial | None,
     frozen: tuple[str, ...],
     settings: training.Settings,
+    train_per_class: int,
     size: int,
     as_json: bool,
 ) -> None:
@@ -49,7 +57,7 @@ def command(
         initial.require(name)
     if distil is not None:
         size = size or distil.input_side
-    shop = study.open_workshop(data, out, size=size, seed=settings.seed)
+    shop = study.open_workshop(data, out, size=size, train_per_class=train_per_class, seed=settings.seed)
     images = len(shop.dataset.train)
     settings = settings.for_fine_tuning(images) if initial else settings.for_images(images)
     options = {"norm": norm} if norm and name.startswith("squeezenet") else {}

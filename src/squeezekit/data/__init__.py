@@ -1,17 +1,19 @@
 """From folders of images, real or generated, to streams of batches."""
 
 from squeezekit.data.array_batches import array_batches
-from squeezekit.data.arrays import ArraySet, open_arrays
 from squeezekit.data.aside import aside_folder, finish_moves, make_moves, plan_moves, undo_moves
 from squeezekit.data.audit import Audit, audit_folder
 from squeezekit.data.audit_page import render_audit
 from squeezekit.data.augment import Augment
 from squeezekit.data.balance import class_weights, oversampled
-from squeezekit.data.catalogue import CATALOGUE, Entry, data_folder, fetch, is_fetched
-from squeezekit.data.folder import Dataset, Split, find_folder, open_dataset
+from squeezekit.data.catalogue import CATALOGUE, Entry, fetch, is_fetched
+from squeezekit.data.dataset import Dataset, Images
+from squeezekit.data.folder import Split, find_folder, open_dataset
 from squeezekit.data.ingest import unpack_images
-from squeezekit.data.pipeline import batches, steps_per_epoch
+from squeezekit.data.pipeline import steps_per_epoch
 from squeezekit.data.shapes import SHAPE_CLASSES, write_shapes
+from squeezekit.data.streams import batches
+from squeezekit.sources import ArraySet, data_folder, open_arrays
 
 __all__ = [
     "CATALOGUE",
@@ -21,6 +23,7 @@ __all__ = [
     "Augment",
     "Dataset",
     "Entry",
+    "Images",
     "Split",
     "array_batches",
     "aside_folder",

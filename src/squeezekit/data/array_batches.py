@@ -4,15 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from squeezekit.data.arrays import WINDOW_BYTES, ArraySet
 from squeezekit.data.augment import DRAWS, Augment, coloured, corner, perhaps_flipped
 from squeezekit.data.pipeline import as_written, tuned
-from squeezekit.imaging import resized
+from squeezekit.imaging import all_resized
 from squeezekit.preprocess import Preprocess
+from squeezekit.sources import WINDOW_BYTES, ArraySet
 
-__all__ = ["array_batches"]
+__all__ = ["array_batches", "finished"]
 
 
 def array_batches(
@@ -93,17 +92,7 @@ def array_batches(
                 left -= len(labels)
                 if len(labels):
                     draws = generator.random((len(labels), DRAWS), np.float32)
-                    yield _all_resized(pixels, preprocess), draws, labels
-
-    @as_written
-    def cut(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        top, left = corner(draws, preprocess, augment) if training else preprocess.crop_offset
-        pixels = tf.slice(pixels, tf.stack([top, left, 0]), (preprocess.height, preprocess.width, 3))
-        return perhaps_flipped(pixels, draws, augment) if training else pixels, draws, label
-
-    @as_written
-    def change(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return (coloured(pixels, draws, augment) if training else tf.cast(pixels, tf.float32)), label
+                    yield all_resized(pixels, preprocess), draws, labels
 
     size = (None, preprocess.resize_height, preprocess.resize_width, 3)
     stream = tf.data.Dataset.from_generator(
@@ -114,13 +103,34 @@ def array_batches(
             tf.TensorSpec((None,), tf.int32),
         ),
     )
-    stream = stream.unbatch().map(cut, num_parallel_calls=tf.data.AUTOTUNE)
-    stream = stream.batch(batch_size, drop_remainder=training)
+    return finished(stream.unbatch(), preprocess, batch_size, augment if training else None)
+
+
+def finished(
+    stream: tf.data.Dataset, preprocess: Preprocess, batch_size: int, augment: Augment | None
+) -> tf.data.Dataset:
+    """From resized pictures to batches as the network takes them.
+
+    Args:
+        stream: uint8 (resize_height, resize_width, 3), its float32 (DRAWS,) random numbers, its int32 label.
+        preprocess: says where to cut.
+        batch_size: images a batch.
+        augment: what may change, in training, where an incomplete last batch is left out; None for none.
+
+    Returns:
+        Pairs of float32 (batch, height, width, 3) RGB in [0, 255] and int32 (batch,) labels.
+    """
+
+    @as_written
+    def cut(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        top, left = corner(draws, preprocess, augment) if augment else preprocess.crop_offset
+        pixels = tf.slice(pixels, tf.stack([top, left, 0]), (preprocess.height, preprocess.width, 3))
+        return perhaps_flipped(pixels, draws, augment) if augment else pixels, draws, label
+
+    @as_written
+    def change(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return (coloured(pixels, draws, augment) if augment else tf.cast(pixels, tf.float32)), label
+
+    stream = stream.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
+    stream = stream.batch(batch_size, drop_remainder=augment is not None)
     return tuned(stream.map(change, num_parallel_calls=tf.data.AUTOTUNE))
-
-
-def _all_resized(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """Resize a block of pictures as the runtime does; one that has the size already is left as it is."""
-    if pixels.shape[1:3] == (preprocess.resize_height, preprocess.resize_width):
-        return pixels
-    return np.stack([resized(Image.fromarray(picture), preprocess) for picture in pixels])

@@ -1,13 +1,17 @@
 """Classes of unequal size: weights for the loss, or rare classes shown more often."""
 
+from typing import TypeVar
+
 import numpy as np
 
-from squeezekit.data.folder import Split
+from squeezekit.data.dataset import Images
 
 __all__ = ["class_weights", "oversampled"]
 
+Part = TypeVar("Part", bound=Images)
 
-def class_weights(split: Split, classes: int) -> np.ndarray:
+
+def class_weights(split: Images, classes: int) -> np.ndarray:
     """Weights that let every class count alike in the loss: n / (k n_c), 1 on average over the images.
 
     Use them where the loss of a rare class matters as much as that of a common one, so where macro-accuracy is what
@@ -25,6 +29,7 @@ def class_weights(split: Split, classes: int) -> np.ndarray:
 
     Example:
         >>> labels = np.repeat([0, 1], [2, 8]).astype(np.int32)
+        >>> from squeezekit.data import Split
         >>> class_weights(Split([f"{number}.jpg" for number in range(10)], labels), 2).tolist()
         [2.5, 0.625]
     """
@@ -37,7 +42,7 @@ def class_weights(split: Split, classes: int) -> np.ndarray:
     return weights
 
 
-def oversampled(split: Split, seed: int = 0) -> Split:
+def oversampled(split: Part, seed: int = 0) -> Part:
     """A split in which every class has as many images as the largest: those of smaller ones come again.
 
     The alternative to `class_weights` that needs nothing of the training: augmentation shows a repeated image
@@ -49,9 +54,10 @@ def oversampled(split: Split, seed: int = 0) -> Split:
         seed: at least 0.
 
     Returns:
-        A split in order of class, then of path, like any other.
+        A split in the order of the given one.
 
     Example:
+        >>> from squeezekit.data import Split
         >>> oversampled(Split(["a", "b", "c"], np.array([0, 0, 1], np.int32))).paths
         ['a', 'b', 'c', 'c']
     """
@@ -63,4 +69,4 @@ def oversampled(split: Split, seed: int = 0) -> Split:
         whole, rest = divmod(most, len(own))
         chosen += [np.repeat(own, whole), generator.permutation(own)[:rest]]
     order = np.sort(np.concatenate(chosen)) if chosen else np.empty(0, np.int64)
-    return Split([split.paths[place] for place in order.tolist()], split.labels[order])
+    return split.take(order)

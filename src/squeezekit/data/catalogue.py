@@ -21,7 +21,7 @@ from squeezekit.data.unpack import members, unpacked_into
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES
 
-__all__ = ["CATALOGUE", "Entry", "data_folder", "fetch", "is_fetched"]
+__all__ = ["CATALOGUE", "Entry", "fetch", "is_fetched"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -143,14 +143,9 @@ CATALOGUE: dict[str, Entry] = {
         1331167,
         _IMAGENET_TERMS,
         login="Sign in at https://image-net.org/download-images.php and download the npz files of the downsampled "
-        "images. squeezekit.data.open_arrays reads train_data_batch_1.npz and its like as they are.",
+        "images. The folder with train_data_batch_1.npz and its like is DATA for every verb; nothing need be fetched.",
     ),
 }
-
-
-def data_folder() -> Path:
-    """Where sets are fetched to: the folder that `SQUEEZEKIT_DATA` names, or `data` here."""
-    return Path(os.environ.get("SQUEEZEKIT_DATA") or "data")
 
 
 def is_fetched(name: str, folder: str | os.PathLike[str]) -> bool:

@@ -1,22 +1,23 @@
-"""From a folder of images to three lists of checked files: train, validation, test. No TensorFlow here."""
+"""From a set of images to its parts: train, validation, test; of a folder, lists of checked files. No TensorFlow."""
 
 import dataclasses
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from squeezekit.data.catalogue import CATALOGUE
+from squeezekit.data.dataset import MAX_SKIPPED_SHARE, Dataset
+from squeezekit.data.file_dataset import open_file_dataset
 from squeezekit.errors import DataError, FormatError
-from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb
+from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb, picture_size
+from squeezekit.sources import find_files, find_source
 
 __all__ = ["Dataset", "Split", "find_folder", "open_dataset"]
-
-# More broken files than this and the set is damaged as a whole: a copy that stopped, a wrong format.
-MAX_SKIPPED_SHARE = 0.05
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -34,27 +35,37 @@ class Split:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def take(self, places: np.ndarray) -> "Split":
+        """The images at some places, as a split.
 
-@dataclasses.dataclass(frozen=True, eq=False, slots=True)
-class Dataset:
-    """A folder of images, checked and split.
+        Args:
+            places: integers in [0, images); one may come more than once.
+        """
+        return Split([self.paths[place] for place in places.tolist()], self.labels[places])
 
-    Args:
-        class_names: the class folders' names, sorted; a label is a position in it.
-        train: what the network learns from.
-        validation: what choices are made by; never part of `train` or `test`.
-        test: what is reported.
-        skipped: (path, reason) of every unreadable image; none of them is in a split.
-        fingerprint: sha256 of every usable image's relative path, class and content: the same data
-            has the same fingerprint on any machine.
-    """
+    def names(self) -> list[str]:
+        """What each image is called: its path."""
+        return list(self.paths)
 
-    class_names: tuple[str, ...]
-    train: Split
-    validation: Split
-    test: Split
-    skipped: tuple[tuple[str, str], ...]
-    fingerprint: str
+    def pictures(self) -> Iterator[tuple[str, str]]:
+        """What each image is called, and its path, which are the same."""
+        return zip(self.paths, self.paths, strict=True)
+
+    def sides(self, most: int) -> list[tuple[int, int]]:
+        """Width and height in pixels of some images, evenly over all, by their headers.
+
+        Args:
+            most: how many, about; at least 1.
+        """
+        return [picture_size(path) for path in self.paths[:: max(1, len(self) // most)]]
+
+    def files(self) -> list[str]:
+        """The files that the images lie in."""
+        return list(self.paths)
+
+    def absolute(self) -> "Split":
+        """The same for a process that works in another folder."""
+        return dataclasses.replace(self, paths=[os.path.abspath(path) for path in self.paths])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ def open_dataset(
     train_per_class: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Read a folder of images: `train/CLASS/*` and `test/CLASS/*`, or only `CLASS/*`.
+    """Read a folder of images: `train/CLASS/*` and `test/CLASS/*`, or only `CLASS/*`; or arrays or shards.
 
     Every image is decoded once, so that a broken one shows here and not hours into a training.
     Splits go by a hash of the seed and the file's relative path, class by class: an image stays where
@@ -91,7 +102,9 @@ def open_dataset(
     test images are chosen first; validation images always come out of what remains for training.
 
     Args:
-        source: a folder, or the name of one inside the folder that `SQUEEZEKIT_DATA` names.
+        source: a folder; a `.npz`, `.tar` or `.tfrecord` file, a folder of such or of `.npy` files, or a pattern of
+            their names; or the name of one of these, such as one of the catalogue, inside the folder that
+            `SQUEEZEKIT_DATA` names (else `data`).
         validation: share of each class's training images, in [0, 1); 0 for none, else at least one a class.
         test: the same for the test split; without effect when there is a `test` folder.
         seed: chooses the splits.
@@ -107,6 +120,7 @@ def open_dataset(
         ValueError: a share is out of range.
         DataError: no such folder, fewer than two classes, a class without images or with too few to split,
             `train` and `test` with different classes, or more than 5 % of the images unreadable.
+        FormatError: a file of arrays is damaged.
 
     Example:
         >>> import tempfile
@@ -125,6 +139,16 @@ def open_dataset(
             raise ValueError(f"Expected a share in [0, 1). Received: {name}={share}.")
     if train_per_class < 0:
         raise ValueError(f"Expected at least 0 images a class. Received: {train_per_class=}.")
+    found = find_files(source)
+    if found:
+        return open_file_dataset(
+            found,
+            validation=validation,
+            test=test,
+            seed=seed,
+            train_per_class=train_per_class,
+            progress=progress,
+        )
     root = find_folder(source)
     split_folders = _is_split_folder(root / "train")
     train_folder = root / "train" if split_folders else root
@@ -162,26 +186,25 @@ def open_dataset(
         test=_split(reported, checks),
         skipped=skipped,
         fingerprint=_fingerprint(checks, class_names),
+        train_per_class=train_per_class,
     )
 
 
 def find_folder(source: str | os.PathLike[str]) -> Path:
-    """Return the folder that `source` means: a path, or a name inside the folder that `SQUEEZEKIT_DATA` names.
+    """Return the folder that `source` means: a path, or a name inside the folder where known sets are fetched to.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder; of a known set it says how to get it.
     """
-    path = Path(source)
-    if path.is_dir():
-        return path
-    if path.exists():
-        raise DataError(f"Expected a folder of class folders, received a file: {path}")
-    catalogue = os.environ.get("SQUEEZEKIT_DATA")
-    if not catalogue:
-        raise DataError(f"No such folder: {path}")
-    if (Path(catalogue) / path).is_dir():
-        return Path(catalogue) / path
-    raise DataError(f"No such folder: {path}, nor {Path(catalogue) / path}")
+    try:
+        path = find_source(source)
+    except DataError as error:
+        known = f"; to get it: squeezekit data fetch {source}" if str(source) in CATALOGUE else ""
+        raise DataError(f"{error}{known}") from error
+    if not path.is_dir():
+        known = "; squeezekit data unpack makes one of it" if find_files(path) else ""
+        raise DataError(f"Expected a folder of class folders, received a file: {path}{known}")
+    return path
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from squeezekit.data.arrays import ArraySet, open_arrays
 from squeezekit.data.unpack import members, unpacked_into
 from squeezekit.errors import DataError
 from squeezekit.imaging import IMAGE_SUFFIXES
+from squeezekit.sources import ArraySet, open_arrays
 
 __all__ = ["unpack_images"]
 

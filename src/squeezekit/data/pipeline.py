@@ -6,15 +6,17 @@ a stream that starts at epoch k is the tail of the one that starts at 0.
 
 import threading
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from squeezekit.data.augment import DRAWS, Augment, coloured, corner, perhaps_flipped
-from squeezekit.data.folder import Split
-from squeezekit.imaging import open_rgb, resized
+from squeezekit.data.dataset import Images
+from squeezekit.imaging import all_resized, open_rgb, resized
 from squeezekit.preprocess import Preprocess
+from squeezekit.sources import ArraySet, ShardSet
 
 __all__ = ["batches", "steps_per_epoch"]
 
@@ -26,10 +28,10 @@ as_written = tf.autograph.experimental.do_not_convert
 
 _pillow_lock = threading.Lock()
 # The pictures of each split that is still in use, at the last size asked for.
-_cached: "weakref.WeakKeyDictionary[Split, tuple[Any, tf.Tensor]]" = weakref.WeakKeyDictionary()
+_cached: "weakref.WeakKeyDictionary[Images, tuple[Any, tf.Tensor]]" = weakref.WeakKeyDictionary()
 
 
-def steps_per_epoch(split: Split, batch_size: int) -> int:
+def steps_per_epoch(split: Images, batch_size: int) -> int:
     """Batches in one training epoch; the images of an incomplete last batch wait for another epoch.
 
     Args:
@@ -40,6 +42,7 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
         The number of whole batches.
 
     Example:
+        >>> from squeezekit.data import Split
         >>> steps_per_epoch(Split(["a.jpg"] * 70, np.zeros(70, np.int32)), 32)
         2
     """
@@ -47,7 +50,7 @@ def steps_per_epoch(split: Split, batch_size: int) -> int:
 
 
 def batches(
-    split: Split,
+    split: Images,
     preprocess: Preprocess,
     *,
     batch_size: int,
@@ -86,6 +89,7 @@ def batches(
     Example:
         >>> import pathlib, tempfile
         >>> from PIL import Image
+        >>> from squeezekit.data import Split
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "red.png"
         >>> Image.new("RGB", (40, 30), "red").save(path)
         >>> split = Split([str(path)] * 3, np.array([0, 1, 0], np.int32))
@@ -158,7 +162,7 @@ def tuned(stream: tf.data.Dataset) -> tf.data.Dataset:
     return stream.prefetch(2).with_options(options)
 
 
-def _picture_source(split: Split, preprocess: Preprocess, cache_bytes: int) -> Any:
+def _picture_source(split: Images, preprocess: Preprocess, cache_bytes: int) -> Any:
     """Make a function of (index, top, left): a uint8 (height, width, 3) cut of a resized picture."""
     size = (preprocess.height, preprocess.width, 3)
     needed_bytes = len(split) * preprocess.resize_height * preprocess.resize_width * 3
@@ -178,24 +182,33 @@ def _picture_source(split: Split, preprocess: Preprocess, cache_bytes: int) -> A
     return fresh
 
 
-def _decoded(split: Split, preprocess: Preprocess) -> tf.Tensor:
+def _decoded(split: Images, preprocess: Preprocess) -> tf.Tensor:
     """Decode a whole split, once for as long as it lives: uint8 (images, resize_height, resize_width, 3)."""
     key = (preprocess.resize_height, preprocess.resize_width, preprocess.fit)
     if split not in _cached or _cached[split][0] != key:
         pixels = np.empty((len(split), preprocess.resize_height, preprocess.resize_width, 3), np.uint8)
-        stream = tf.data.Dataset.range(len(split))
-        stream = stream.map(_resized_source(split, preprocess), num_parallel_calls=tf.data.AUTOTUNE)
         done = 0
-        for batch in tuned(stream.batch(64)).as_numpy_iterator():
+        for batch in _resized_in_order(split, preprocess):
             pixels[done : done + len(batch)] = batch
             done += len(batch)
         _cached[split] = (key, tf.convert_to_tensor(pixels))
     return _cached[split][1]
 
 
-def _resized_source(split: Split, preprocess: Preprocess) -> Any:
+def _resized_in_order(split: Images, preprocess: Preprocess) -> Iterator[np.ndarray]:
+    """All pictures of a split, some at a time: uint8 (some, resize_height, resize_width, 3)."""
+    if isinstance(split, ArraySet):
+        return (all_resized(pixels, preprocess) for pixels, _ in split.blocks())
+    if isinstance(split, ShardSet):
+        return (resized(open_rgb(data), preprocess)[np.newaxis] for _, data in split.pictures())
+    stream = tf.data.Dataset.range(len(split))
+    stream = stream.map(_resized_source(split, preprocess), num_parallel_calls=tf.data.AUTOTUNE)
+    return tuned(stream.batch(64)).as_numpy_iterator()
+
+
+def _resized_source(split: Images, preprocess: Preprocess) -> Any:
     """Make a function of an index that decodes and resizes: uint8 (resize_height, resize_width, 3)."""
-    paths = tf.constant(np.array(split.paths, dtype=object))
+    paths = tf.constant(np.array(split.files(), dtype=object))
 
     def look(path: bytes) -> np.ndarray:
         # Decoding sets the process's warning filters aside for a moment, which two threads may not do at once.

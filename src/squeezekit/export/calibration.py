@@ -1,18 +1,17 @@
 """The images that a full-integer export looks at to learn the range of every activation."""
 
-import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 
-from squeezekit.data import Split, batches
+from squeezekit.data import Images, batches
 from squeezekit.preprocess import Preprocess
 
 __all__ = ["calibration_batches"]
 
 
 def calibration_batches(
-    split: Split, preprocess: Preprocess, *, images: int = 100, seed: int = 0, batch_size: int = 25
+    split: Images, preprocess: Preprocess, *, images: int = 100, seed: int = 0, batch_size: int = 25
 ) -> Iterator[np.ndarray]:
     """Read a random few of a split's images, as the network will see them: no augmentation.
 
@@ -35,10 +34,5 @@ def calibration_batches(
         raise ValueError(f"Expected at least one calibration image. Received: images={images}.")
     chosen = np.random.default_rng(seed).permutation(len(split))[:images]
     chosen.sort()
-    few = dataclasses.replace(
-        split,
-        paths=[split.paths[index] for index in chosen],
-        labels=split.labels[chosen],
-    )
-    for pixels, _ in batches(few, preprocess, batch_size=batch_size):
+    for pixels, _ in batches(split.take(chosen), preprocess, batch_size=batch_size):
         yield pixels.numpy()

@@ -3,7 +3,7 @@
 from squeezekit.runtime.bench import bench
 from squeezekit.runtime.bundle import bundle
 from squeezekit.runtime.contents import Contents, parse_labels, read_contents
-from squeezekit.runtime.evaluation import Evaluation, Outcome, evaluate, evaluate_files
+from squeezekit.runtime.evaluation import Evaluation, Outcome, evaluate, evaluate_files, evaluate_images
 from squeezekit.runtime.footprint import Footprint, footprint
 from squeezekit.runtime.frames import Frame, camera_frames, folder_images, stream_frames, watched_files
 from squeezekit.runtime.latency import latencies, latency_ms, ratio
@@ -24,6 +24,7 @@ __all__ = [
     "camera_frames",
     "evaluate",
     "evaluate_files",
+    "evaluate_images",
     "folder_images",
     "footprint",
     "latencies",

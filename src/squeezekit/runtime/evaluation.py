@@ -1,17 +1,20 @@
-"""How often a model is right on a folder of labelled images."""
+"""How often a model is right on labelled images, in a folder, in arrays or in shards."""
 
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES
 from squeezekit.runtime.model import Model
+from squeezekit.sources import find_files, find_source, open_parts
 
-__all__ = ["Evaluation", "Outcome", "evaluate", "evaluate_files"]
+__all__ = ["Evaluation", "Outcome", "evaluate", "evaluate_files", "evaluate_images"]
 
 # More broken files than this and the folder is damaged as a whole: a copy that stopped, a wrong format.
 MAX_SKIPPED_SHARE = 0.05
@@ -21,6 +24,7 @@ class Outcome(NamedTuple):
     """One image of an evaluation."""
 
     path: str
+    """Or, of a row in an array, what it is called."""
     label: str
     """The class folder's name."""
     predicted: str
@@ -51,6 +55,17 @@ class Evaluation:
     predictions: tuple[Outcome, ...] = dataclasses.field(repr=False)
 
     @property
+    def macro_accuracy(self) -> float:
+        """The mean recall of the classes: accuracy if every class had as many images."""
+        return sum(self.per_class.values()) / len(self.per_class)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many images of each class were classified, in the order of `per_class`."""
+        found = Counter(outcome.label for outcome in self.predictions)
+        return {label: found[label] for label in self.per_class}
+
+    @property
     def worst_class(self) -> str:
         """The class of lowest recall; of equals the first."""
         return min(self.per_class, key=lambda label: self.per_class[label])
@@ -59,22 +74,28 @@ class Evaluation:
 def evaluate(
     model: Model, folder: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation:
-    """Classify every image of a folder and count what is right.
+    """Classify every image of a folder, or of arrays in files, and count what is right.
 
     A folder without a `test` part is evaluated as a whole, images that the model was trained on included:
     such a figure flatters.
 
     Args:
         model: what to evaluate.
-        folder: `test/CLASS/*` (and whatever else lies beside `test`) or `CLASS/*`; or the name of such a folder
-            inside the one that `SQUEEZEKIT_DATA` names. Class folders are called as the model's labels are;
-            not all of them need to be there. Hidden files and those that are no images are passed by.
+        folder: `test/CLASS/*` (and whatever else lies beside `test`) or `CLASS/*`; or a `.npz`, a folder of `.npz`
+            or `.npy` files, tar or TFRecord shards, or a pattern of their names (`sources.open_parts`); or the
+            name of such a thing inside the folder that `SQUEEZEKIT_DATA` names, else `data`. Class folders are
+            called as the model's labels are; not all of them need to be there. Classes that are only numbers
+            count the model's labels. Hidden files and those that are no images are passed by.
         progress: called with (images done, images in all).
 
     Raises:
         DataError: no such folder, a class that the model does not know, a class without usable images, or more
             than 5 % of the images unreadable.
+        FormatError: a file of arrays is damaged.
     """
+    files = find_files(folder)
+    if files:
+        return _evaluate_files_of_many(model, files, progress)
     root = _find(folder)
     folders = _folders(root)
     if not folders:
@@ -117,7 +138,30 @@ def evaluate_files(
         raise ValueError(
             f"Expected one label for each path. Received: {len(paths)} paths, {len(labels)} labels."
         )
-    if not paths:
+    return evaluate_images(model, zip(paths, paths, strict=True), labels, progress=progress)
+
+
+def evaluate_images(
+    model: Model,
+    pictures: Iterable[tuple[str, str | bytes | np.ndarray]],
+    labels: Sequence[str],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Classify images from anywhere, one at a time, and count what is right.
+
+    Args:
+        model: what to evaluate.
+        pictures: what each is called, and a path, the bytes of an image file, or uint8 (height, width, 3) RGB pixels.
+        labels: the right label of each, at least one; all of them among the model's.
+        progress: called with (images done, images in all).
+
+    Raises:
+        ValueError: not one label for each picture.
+        DataError: no images, a class that the model does not know, a class without readable images, or more
+            than 5 % of the images unreadable.
+    """
+    if not labels:
         raise DataError("no images to evaluate")
     present = set(labels)
     for label in sorted(present):
@@ -127,11 +171,12 @@ def evaluate_files(
     right_of_five: Counter[str] = Counter()
     skipped: list[str] = []
     outcomes: list[Outcome] = []
-    for done, (path, label) in enumerate(zip(paths, labels, strict=True), start=1):
+    for done, ((path, picture), label) in enumerate(zip(pictures, labels, strict=True), start=1):
         try:
-            pixels = model.pixels(path)
+            pixels = model.pixels(picture)
         except FormatError as error:
-            skipped.append(str(error))
+            # Bytes have no name of their own.
+            skipped.append(f"{path}: {error}" if isinstance(picture, bytes) else str(error))
         except OSError as error:
             skipped.append(f"{path}: {error.strerror or type(error).__name__}")
         else:
@@ -141,8 +186,8 @@ def evaluate_files(
             right_of_five[label] += label in best
             outcomes.append(Outcome(path, label, best[0]))
         if progress is not None:
-            progress(done, len(paths))
-    _require_usable(skipped, len(paths), present - set(seen))
+            progress(done, len(labels))
+    _require_usable(skipped, len(labels), present - set(seen))
     return Evaluation(
         images=len(outcomes),
         top1=right.total() / len(outcomes),
@@ -150,6 +195,20 @@ def evaluate_files(
         per_class={label: right[label] / seen[label] for label in model.labels if label in seen},
         skipped=tuple(skipped),
         predictions=tuple(outcomes),
+    )
+
+
+def _evaluate_files_of_many(
+    model: Model, files: Sequence[Path], progress: Callable[[int, int], None] | None
+) -> Evaluation:
+    parts = open_parts(files)
+    images = parts.images.take(parts.test) if len(parts.test) else parts.images
+    names = images.class_names
+    numbered = all(name.isdecimal() for name in names)
+    if numbered and len(names) == len(model.labels) and not set(names) <= set(model.labels):
+        names = model.labels
+    return evaluate_images(
+        model, images.pictures(), [names[label] for label in images.labels.tolist()], progress=progress
     )
 
 
@@ -170,12 +229,7 @@ def _require_usable(skipped: Sequence[str], images: int, empty: Set[str]) -> Non
 
 def _find(folder: str | os.PathLike[str]) -> Path:
     """Where the class folders lie."""
-    root = Path(folder)
-    catalogue = os.environ.get("SQUEEZEKIT_DATA")
-    if not root.exists() and catalogue and (Path(catalogue) / root).is_dir():
-        root = Path(catalogue) / root
-    if not root.exists():
-        raise DataError(f"No such folder: {folder}")
+    root = find_source(folder)
     if not root.is_dir():
         raise DataError(f"Expected a folder of class folders, received a file: {folder}")
     test = root / "test"

@@ -9,7 +9,7 @@ from squeezekit.study.grid import REFERENCE
 __all__ = ["command_of"]
 
 # Settings that the verb has an option for; the others have one value.
-_OPTIONS = ("epochs", "batch_size", "learning_rate", "optimizer", "precision")
+_OPTIONS = ("epochs", "batch_size", "learning_rate", "optimizer", "precision", "balance")
 
 
 def command_of(record: Mapping[str, Any], factors: Mapping[str, str], seed: int) -> str:

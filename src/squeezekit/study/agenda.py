@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -136,10 +135,7 @@ class Site:
     def absolute(self) -> "Site":
         """The same for a process that works in another folder."""
         data = self.dataset
-        train, validation, test = (
-            dataclasses.replace(split, paths=[os.path.abspath(path) for path in split.paths])
-            for split in (data.train, data.validation, data.test)
-        )
+        train, validation, test = (split.absolute() for split in (data.train, data.validation, data.test))
         return dataclasses.replace(
             self,
             dataset=dataclasses.replace(data, train=train, validation=validation, test=test),
@@ -232,7 +228,11 @@ def make_agenda(plan: StudyPlan, dataset: Dataset, preprocess: Preprocess) -> Ag
         "squeezekit": squeezekit.__version__,
         "training_code": TRAINING_CODE,
         "data": dataset.fingerprint,
-        "split": {"validation": plan.validation, "seed": plan.settings.seed},
+        "split": {
+            "validation": plan.validation,
+            "seed": plan.settings.seed,
+            **({"train_per_class": dataset.train_per_class} if dataset.train_per_class else {}),
+        },
         "preprocess": preprocess.to_dict(),
     }
     record = describe_plan(plan, preprocess)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from squeezekit import compress, runtime
-from squeezekit.data import Dataset, Split
+from squeezekit.data import Dataset, Images
 from squeezekit.quiet import quiet_native
 from squeezekit.training import Progress
 
@@ -51,7 +51,7 @@ def share_interval(share: float, images: int) -> list[float]:
 
 
 def evaluate_split(
-    model: runtime.Model, split: Split, class_names: Sequence[str], what: str, progress: Progress
+    model: runtime.Model, split: Images, class_names: Sequence[str], what: str, progress: Progress
 ) -> runtime.Evaluation:
     """What the runtime makes of every image of a split.
 
@@ -62,9 +62,9 @@ def evaluate_split(
         what: is done, for the display.
         progress: where to show how far it is.
     """
-    return runtime.evaluate_files(
+    return runtime.evaluate_images(
         model,
-        split.paths,
+        split.pictures(),
         [class_names[label] for label in split.labels],
         progress=lambda done, total: progress.update(what, done, total),
     )
@@ -103,7 +103,9 @@ def measure_file(
         "top1": result.top1,
         "top1_interval": share_interval(result.top1, result.images),
         "top5": result.top5,
+        "macro_accuracy": result.macro_accuracy,
         "per_class": dict(result.per_class),
+        "class_images": result.counts,
         "worst_class": {"label": worst, "recall": result.per_class[worst]},
         "latency_ms": runtime.latency_ms(model),
     }

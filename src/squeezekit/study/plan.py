@@ -1,11 +1,10 @@
 """What a squeeze shall do, as one frozen value, and what it takes from the images when left open."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from squeezekit import compress, models
 from squeezekit.data import Dataset
-from squeezekit.imaging import picture_size
 from squeezekit.preprocess import MAX_SIDE, Preprocess
 from squeezekit.training import Distil, Initial, SelfDistil, Settings
 
@@ -39,6 +38,8 @@ class Plan:
             network just trained. None: labels alone.
         baseline: whether AlexNet is trained too, with the same settings.
         validation: share of the training images that choices are made by.
+        train_per_class: so many images of every class for training and validation; 0 for a share, or what the
+            folder says.
 
     Raises:
         ValueError: a setting is out of range.
@@ -55,6 +56,7 @@ class Plan:
     distil: Distil | SelfDistil | None = dataclasses.field(default_factory=SelfDistil)
     baseline: bool = True
     validation: float = 0.1
+    train_per_class: int = 0
 
     def __post_init__(self) -> None:
         if self.model not in models.MODELS:
@@ -65,7 +67,7 @@ class Plan:
             raise ValueError(
                 f"Expected a size in [{_SMALLEST}, {MAX_SIDE}] pixels. Received: size={self.size}."
             )
-        for name in ("compress_epochs", "initial_epochs"):
+        for name in ("compress_epochs", "initial_epochs", "train_per_class"):
             if getattr(self, name) < 0:
                 raise ValueError(f"Expected {name} >= 0. Received: {name}={getattr(self, name)}.")
         if self.initial is not None:
@@ -95,7 +97,7 @@ class Plan:
 
 
 def choose_preprocess(
-    dataset: Dataset, size: int = 0, *, sides: Callable[[str], tuple[int, int]] | None = None
+    dataset: Dataset, size: int = 0, *, sides: Sequence[tuple[int, int]] = ()
 ) -> Preprocess:
     """The network's input for a set of images: square, a seventh of margin for random crops.
 
@@ -103,15 +105,13 @@ def choose_preprocess(
         dataset: its training images are looked at.
         size: side of the input in pixels; 0 takes the median short side of a sample of the training
             images, rounded down to a multiple of 16, in [32, 128].
-        sides: tells (width, height) of an image file; by default its header does.
+        sides: (width, height) of the images, where they are not to be looked at.
 
     Returns:
         Squash to the resize size, then the centre.
     """
     if not size:
-        look = sides or picture_size
-        step = max(1, len(dataset.train) // 100)
-        shorts = sorted(min(look(path)) for path in dataset.train.paths[::step])
+        shorts = sorted(map(min, sides or dataset.train.sides(100)))
         median = shorts[len(shorts) // 2]
         size = min(_LARGEST, max(_SMALLEST, median // _STEP * _STEP))
     margin = round(size * _MARGIN)

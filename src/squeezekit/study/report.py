@@ -20,6 +20,7 @@ from squeezekit.study.table import (
     headline,
     reference_row,
     result_rows,
+    unbalanced,
 )
 
 __all__ = ["render"]
@@ -63,6 +64,7 @@ def render(run: Mapping[str, Any]) -> str:
         rows=rows,
         shipped=rows[-1] if rows else {},
         reference=reference or {},
+        macro=unbalanced(run),
         shapes=shapes,
         intervals=[charts.interval(row) for row in rows],
         command=clip(run.get("command"), _MAX_LONG),

@@ -267,7 +267,7 @@ def _describe(plan: StudyPlan, site: Site, command: str) -> dict[str, Any]:
             **describe_data(dataset, site.source),
             "labels": list(dataset.class_names),
             "truth": [int(label) for label in dataset.test.labels],
-            "test_paths": [_relative(path, site.source) for path in dataset.test.paths],
+            "test_paths": [_relative(path, site.source) for path in dataset.test.names()],
         },
         **describe_plan(plan, site.preprocess),
         "inference_energy": joules.ASSUMPTIONS,

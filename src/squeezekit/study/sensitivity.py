@@ -17,7 +17,7 @@ import squeezekit
 from squeezekit import compress, files, models
 from squeezekit.compress import TECHNIQUES, Quantize, Recipe, Technique
 from squeezekit.compress.apply import hooked_layers
-from squeezekit.data import Dataset, Split, batches
+from squeezekit.data import Dataset, Images, batches
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import Preprocess
 from squeezekit.training import Progress, weights_digest
@@ -295,15 +295,15 @@ def _technique(name: str, value: int | float) -> Technique:
     return TECHNIQUES[name](value, **_AT_ONCE.get(name, {}))  # type: ignore[arg-type, call-arg]
 
 
-def _spread(split: Split, images: int) -> Split:
+def _spread(split: Images, images: int) -> Images:
     """At most so many images, evenly over the split; it lies class by class."""
     if images >= len(split):
         return split
     chosen = np.linspace(0, len(split) - 1, images).round().astype(int)
-    return Split([split.paths[index] for index in chosen], split.labels[chosen])
+    return split.take(chosen)
 
 
-def _in_order(split: Split, preprocess: Preprocess) -> Any:
+def _in_order(split: Images, preprocess: Preprocess) -> Any:
     return batches(split, preprocess, batch_size=_BATCH_SIZE)
 
 

@@ -49,6 +49,7 @@ def squeeze(
         out,
         size=plan.size,
         validation=plan.validation,
+        train_per_class=plan.train_per_class,
         seed=plan.settings.seed,
         progress=progress,
     )

@@ -62,7 +62,7 @@ def train_stage(site: Site, stage: Stage, *, progress: Progress | None = None) -
 
 def _require_seen(site: Site, key: str) -> None:
     """Refuse to work where another machine's files do not arrive."""
-    for path in (site.folder(key), Path(site.dataset.train.paths[0])):
+    for path in (site.folder(key), Path(site.dataset.train.files()[0])):
         if not path.exists():
             raise DataError(
                 f"{platform.node()} does not see {path}: images and cache (--cache) must lie in folders that every "

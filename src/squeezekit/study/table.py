@@ -20,11 +20,16 @@ __all__ = [
     "size",
     "table",
     "times",
+    "unbalanced",
 ]
 
 MISSING = "n/a"
 _COLUMNS = 100
 _GAP = "  "
+# Where the column of macro-accuracy stands, if it does: after that of accuracy.
+_AFTER, _MACRO_HEAD = 6, ("macro", "%")
+# Classes that differ by more than this in their test images: accuracy is then that of the large ones.
+_UNEQUAL = 1.5
 
 # A folder's name may hold anything but a slash: what moves a terminal's cursor or turns text round is shown as a mark.
 _BIDI_CONTROLS = frozenset(map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A))))
@@ -146,6 +151,21 @@ def result_rows(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, Sequence) else []
 
 
+def unbalanced(run: Mapping[str, Any]) -> bool:
+    """Whether the largest class has over 1.5 times the test images of the smallest: macro-accuracy tells more then.
+
+    Example:
+        >>> unbalanced({"rows": [{"class_images": {"cat": 10, "dog": 16}}]})
+        True
+    """
+    for row in result_rows(run):
+        found = row.get("class_images")
+        counts = [figure(value) or 0 for value in found.values()] if isinstance(found, Mapping) else []
+        if counts and max(counts) > _UNEQUAL * min(counts):
+            return True
+    return False
+
+
 def reference_row(run: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The row that others are "times smaller" than: the one named by `reference`, else the first; None without rows."""
     rows = result_rows(run)
@@ -223,6 +243,11 @@ def table(run: Mapping[str, Any]) -> str:
         ("worst class", "recall, %"),
     ]
     cells = [*zip(*head, strict=True), *(_cells(row) for row in rows)]
+    macro = [*_MACRO_HEAD, *(percent(row.get("macro_accuracy")).removesuffix(" %") for row in rows)]
+    if unbalanced(run):
+        cells = [
+            (*line[:_AFTER], figures, *line[_AFTER:]) for line, figures in zip(cells, macro, strict=True)
+        ]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     # A long class name gives way first, a long model name only when that is not enough.
     last = max(12, _COLUMNS - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1))
@@ -269,7 +294,8 @@ def _notes(run: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[st
         notes.append("1 KB = 1,000 bytes.")
     images = {count(row.get("images")) for row in rows} - {MISSING}
     on = f"the {images.pop()} test images" if len(images) == 1 else "the test images"
-    notes.append(f"Accuracy: each file itself on {on}. Latency: median of one inference, one thread.")
+    macro = " Macro: mean of the classes' recalls." if unbalanced(run) else ""
+    notes.append(f"Accuracy: each file itself on {on}.{macro} Latency: median of one inference, one thread.")
     return [line for note in notes for line in _wrapped(note)]
 
 

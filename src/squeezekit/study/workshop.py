@@ -165,6 +165,7 @@ def open_workshop(
     *,
     size: int = 0,
     validation: float = 0.1,
+    train_per_class: int = 0,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Workshop:
@@ -175,6 +176,7 @@ def open_workshop(
         out: the run's folder; created when missing.
         size: side of the network's input in pixels; 0 takes it from the images.
         validation: share of the training images that choices are made by.
+        train_per_class: so many images of every class for training and validation; see `data.open_dataset`.
         seed: of splits and trainings.
         progress: where to show how far it is.
 
@@ -191,6 +193,7 @@ def open_workshop(
     dataset = open_dataset(
         source,
         validation=validation,
+        train_per_class=train_per_class,
         seed=seed,
         progress=lambda done, total: progress.update("reading images", done, total),
     )
@@ -242,6 +245,7 @@ def describe_data(dataset: Dataset, source: str) -> dict[str, Any]:
         "train": len(dataset.train),
         "validation": len(dataset.validation),
         "test": len(dataset.test),
+        **({"train_per_class": dataset.train_per_class} if dataset.train_per_class else {}),
         "skipped": [{"path": path, "reason": reason} for path, reason in dataset.skipped],
     }
 

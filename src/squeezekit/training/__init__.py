@@ -7,11 +7,12 @@ from squeezekit.training.initial import Initial, read_initial
 from squeezekit.training.networks import settings_for, train_network
 from squeezekit.training.precision import bfloat16_is_fast, precision
 from squeezekit.training.progress import Progress
-from squeezekit.training.settings import FINE_TUNING_RATE, Optimizer, Precision, Settings
+from squeezekit.training.settings import FINE_TUNING_RATE, Balance, Optimizer, Precision, Settings
 from squeezekit.training.stages import Compressed, Stage, compress_in_stages
 
 __all__ = [
     "FINE_TUNING_RATE",
+    "Balance",
     "Compressed",
     "Distil",
     "History",

@@ -204,5 +204,8 @@ class Distiller(keras.Model):
         if not training:
             return hard
         taught = ops.stop_gradient(self.teacher(x, training=False))
-        soft = ops.mean(soft_divergence(taught, y_pred, self.temperature))
+        soft = soft_divergence(taught, y_pred, self.temperature)
+        if sample_weight is not None:
+            soft = soft * ops.cast(sample_weight, soft.dtype)
+        soft = ops.mean(soft)
         return (1 - self.weight) * hard + self.weight * soft

@@ -10,13 +10,13 @@ import keras
 import numpy as np
 
 from squeezekit import compress, files
-from squeezekit.data import Dataset, Split, batches, steps_per_epoch
+from squeezekit.data import Dataset, Images, batches, class_weights, oversampled, steps_per_epoch
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.checkpoint import Checkpoint
 from squeezekit.training.distil import Distil, Distiller
 from squeezekit.training.precision import precision
 from squeezekit.training.progress import EpochProgress, Progress
-from squeezekit.training.settings import Settings
+from squeezekit.training.settings import Balance, Settings
 
 __all__ = ["History", "SmoothedCrossEntropy", "evaluate", "fit"]
 
@@ -102,13 +102,15 @@ def fit(
         FormatError: the checkpoint is damaged.
     """
     settings = settings.for_images(len(dataset.train))
-    steps = steps_per_epoch(dataset.train, settings.batch_size)
+    train, weights = _balanced(dataset, settings)
+    steps = steps_per_epoch(train, settings.batch_size)
     who = {
         "settings": settings.to_dict(),
         "data": dataset.fingerprint,
         "preprocess": preprocess.to_dict(),
         "network": [[variable.name, list(variable.shape)] for variable in model.weights],
         **({} if distil is None else {"distil": distil.to_dict()}),
+        **({"train_per_class": dataset.train_per_class} if dataset.train_per_class else {}),
         **(identity or {}),
     }
     # What is compiled and fitted; `model` is what is saved.
@@ -145,7 +147,7 @@ def fit(
             fresh = [_SeedEveryEpoch(settings.seed)] if keras.backend.backend() == "torch" else []
             trainee.fit(
                 batches(
-                    dataset.train,
+                    train,
                     preprocess,
                     batch_size=settings.batch_size,
                     training=True,
@@ -159,6 +161,7 @@ def fit(
                 epochs=settings.epochs,
                 validation_data=_in_order(dataset.validation, preprocess),
                 callbacks=[*fresh, *ramps, logs, saver, shown],
+                class_weight=weights,
                 shuffle=False,
                 verbose=0,
             )
@@ -166,7 +169,7 @@ def fit(
     return History(curves, arithmetic, start)
 
 
-def evaluate(model: keras.Model, split: Split, preprocess: Preprocess) -> float:
+def evaluate(model: keras.Model, split: Images, preprocess: Preprocess) -> float:
     """Top-1 accuracy in [0, 1] of a Keras model on a split, in the model's own arithmetic.
 
     For choosing between models while training. Results that are reported come from the runtime, on the file.
@@ -183,6 +186,16 @@ def evaluate(model: keras.Model, split: Split, preprocess: Preprocess) -> float:
     return right / len(split)
 
 
+def _balanced(dataset: Dataset, settings: Settings) -> tuple[Images, dict[int, float] | None]:
+    """The training images of an epoch, and what each class counts in the loss."""
+    if settings.balance is Balance.SAMPLE:
+        return oversampled(dataset.train, settings.seed), None
+    if settings.balance is Balance.WEIGHTS:
+        weights = class_weights(dataset.train, len(dataset.class_names))
+        return dataset.train, dict(enumerate(weights.tolist()))
+    return dataset.train, None
+
+
 def _build_metrics(trainee: keras.Model, classes: int) -> None:
     """Make the metrics' variables now: made within the first step, they have TensorFlow trace it twice."""
     probabilities = keras.ops.full((1, classes), 1 / classes)
@@ -190,7 +203,7 @@ def _build_metrics(trainee: keras.Model, classes: int) -> None:
     trainee.reset_metrics()
 
 
-def _in_order(split: Split, preprocess: Preprocess) -> Any:
+def _in_order(split: Images, preprocess: Preprocess) -> Any:
     """The images of a split, once, in their order, unchanged."""
     return batches(split, preprocess, batch_size=128)
 

@@ -10,7 +10,7 @@ import keras
 from squeezekit.data import Augment
 from squeezekit.training.adamw import FusedAdamW
 
-__all__ = ["FINE_TUNING_RATE", "Optimizer", "Precision", "Settings"]
+__all__ = ["FINE_TUNING_RATE", "Balance", "Optimizer", "Precision", "Settings"]
 
 
 # What `for_images` chooses.
@@ -42,6 +42,18 @@ class Precision(enum.Enum):
     BFLOAT16 = "bfloat16"
 
 
+class Balance(enum.Enum):
+    """What is done about classes of unequal size; see `data.balance`."""
+
+    NONE = "none"
+
+    WEIGHTS = "weights"
+    """Every class counts alike in the loss, however few its images."""
+
+    SAMPLE = "sample"
+    """Images of smaller classes come again until all are as large as the largest: an epoch grows."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """What determines a training besides the network and the images.
@@ -60,6 +72,7 @@ class Settings:
         clip_norm: gradients of each variable are scaled down to this norm; over 0.
         augment: random changes of the training images.
         precision: float format of the arithmetic.
+        balance: what is done about classes of unequal size.
         seed: of weights, order, augmentation and dropout.
 
     Raises:
@@ -80,6 +93,7 @@ class Settings:
     clip_norm: float = 1.0
     augment: Augment = dataclasses.field(default_factory=Augment)
     precision: Precision = Precision.AUTO
+    balance: Balance = Balance.NONE
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -155,6 +169,11 @@ class Settings:
         fields["augment"] = dataclasses.asdict(self.augment)
         fields["optimizer"] = self.optimizer.value
         fields["precision"] = self.precision.value
+        # Nothing where nothing is done: trainings of before there was a choice go by the same name.
+        if self.balance is Balance.NONE:
+            del fields["balance"]
+        else:
+            fields["balance"] = self.balance.value
         return fields
 
     def schedule(self, total_steps: int) -> keras.optimizers.schedules.LearningRateSchedule:

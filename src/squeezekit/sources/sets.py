@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from squeezekit.data.rows import Rows, arrays_in
 from squeezekit.errors import DataError, FormatError
+from squeezekit.sources.rows import Rows, arrays_in
 
-__all__ = ["ArraySet", "open_arrays"]
+__all__ = ["WINDOW_BYTES", "ArraySet", "joined", "open_arrays", "paired"]
 
 # What the labels of a set may take: they are held in memory.
 _MAX_LABEL_BYTES = 1 << 30
@@ -25,9 +25,9 @@ _BLOCK_BYTES = 1 << 20
 WINDOW_BYTES = 64 << 20
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class ArraySet:
-    """Images in files, in a fixed order: file by file, row by row.
+    """Images in files, or some of them, in a fixed order: file by file, row by row.
 
     Args:
         parts: one array of images a file.
@@ -36,6 +36,8 @@ class ArraySet:
         labels: int32, shape (images,): position in `class_names`.
         class_names: as given, or the labels' numbers as the files have them.
         scale: what a stored value is multiplied by to be in [0, 255].
+        places: int64, shape (images,): the rows of all files, counted through, that are in the set; ascending, and
+            one may come more than once.
     """
 
     parts: tuple[Rows, ...]
@@ -44,15 +46,60 @@ class ArraySet:
     labels: np.ndarray
     class_names: tuple[str, ...]
     scale: float
+    places: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, places: np.ndarray) -> "ArraySet":
+        """The images at some places of this set, as a set; they are read as little as the files allow.
+
+        Args:
+            places: integers in [0, images), ascending; one may come more than once.
+        """
+        chosen = np.asarray(places, np.int64)
+        if len(chosen) and (chosen[0] < 0 or chosen[-1] >= len(self) or (np.diff(chosen) < 0).any()):
+            raise ValueError(f"Expected ascending places below {len(self)}. Received: {places}.")
+        return dataclasses.replace(self, labels=self.labels[chosen], places=self.places[chosen])
+
+    def names(self) -> list[str]:
+        """What each image is called: file, array and row, such as "digits.npz/x_test/17"."""
+        found = []
+        for part, start, span in self._spans():
+            of = f"{os.path.basename(part.path)}/{part.name}".rstrip("/")
+            found += [f"{of}/{row}" for row in (self.places[span] - start).tolist()]
+        return found
+
+    def pictures(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Read all images in order: what each is called, and its uint8 (height, width, 3) RGB pixels."""
+        names = iter(self.names())
+        for pixels, _ in self.blocks():
+            # One by one: a zip that ends with its block has taken a name too many.
+            for picture in pixels:
+                yield next(names), picture
+
+    def sides(self, most: int) -> list[tuple[int, int]]:
+        """Width and height in pixels of some images, evenly over the set: all have the same.
+
+        Args:
+            most: how many at most, about.
+        """
+        return [(self.shape[1], self.shape[0])] * min(most, len(self))
+
+    def files(self) -> list[str]:
+        """The files that the images lie in."""
+        return sorted({part.path for part in self.parts})
+
+    def absolute(self) -> "ArraySet":
+        """The same for a process that works in another folder."""
+        parts = (dataclasses.replace(part, path=os.path.abspath(part.path)) for part in self.parts)
+        return dataclasses.replace(self, parts=tuple(parts))
 
     def blocks(self, images: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read all images in order.
 
         Args:
-            images: most in a block; 0 for as many as make 1 MB. A block does not span files.
+            images: rows read for a block; 0 for as many as make 1 MB. A block does not span files.
 
         Yields:
             uint8 (images, height, width, 3) RGB and int32 (images,) labels.
@@ -60,12 +107,15 @@ class ArraySet:
         Raises:
             FormatError: a file is damaged, or has values that no picture has.
         """
-        start = 0
-        for part in self.parts:
-            for rows in part.blocks(images or self._block_images()):
-                labels = self.labels[start : start + len(rows)]
-                yield self._pictures(part, rows), labels
-                start += len(rows)
+        step = images or self._block_images()
+        for part, start, span in self._spans():
+            first, last = self.places[span][[0, -1]] - start
+            for at, rows in zip(
+                range(first, last + 1, step), part.blocks(step, int(first), int(last) + 1), strict=True
+            ):
+                pixels, chosen = self._chosen(part, start + at, rows)
+                if len(pixels):
+                    yield pixels, self.labels[chosen]
 
     def shuffled(
         self, seed: int, epoch: int = 0, *, window_bytes: int = WINDOW_BYTES, skip: int = 0
@@ -117,18 +167,40 @@ class ArraySet:
 
     def _at_random(self, generator: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Blocks of pictures and their places, as randomly as the files allow."""
-        starts = np.cumsum([0, *map(len, self.parts)])
         step = self._block_images()
-        for number in generator.permutation(len(self.parts)):
-            part, start = self.parts[number], starts[number]
+        spans = list(self._spans())
+        for number in generator.permutation(len(spans)):
+            part, start, span = spans[number]
             firsts = np.arange(0, len(part), step)
             if part.seekable:
                 for first in generator.permutation(firsts).tolist():
-                    (rows,) = part.blocks(step, first, min(first + step, len(part)))
-                    yield self._pictures(part, rows), start + np.arange(first, first + len(rows))
+                    low, high = np.searchsorted(self.places[span], [start + first, start + first + step])
+                    if low < high:
+                        (rows,) = part.blocks(step, first, min(first + step, len(part)))
+                        pixels, chosen = self._chosen(part, start + first, rows)
+                        yield pixels, np.arange(chosen.start, chosen.stop)
             else:
                 for first, rows in zip(firsts.tolist(), part.blocks(step), strict=True):
-                    yield self._pictures(part, rows), start + np.arange(first, first + len(rows))
+                    pixels, chosen = self._chosen(part, start + first, rows)
+                    if len(pixels):
+                        yield pixels, np.arange(chosen.start, chosen.stop)
+
+    def _spans(self) -> Iterator[tuple[Rows, int, slice]]:
+        """The files that any image is in: file, its first row counted through, its images in `places`."""
+        start = 0
+        for part in self.parts:
+            low, high = np.searchsorted(self.places, [start, start + len(part)])
+            if low < high:
+                yield part, start, slice(int(low), int(high))
+            start += len(part)
+
+    def _chosen(self, part: Rows, start: int, rows: np.ndarray) -> tuple[np.ndarray, slice]:
+        """The pictures among rows, the first of which is row `start` counted through; and where they are in the set."""
+        low, high = np.searchsorted(self.places, [start, start + len(rows)])
+        chosen = self.places[low:high] - start
+        if not np.array_equal(chosen, np.arange(len(rows))):
+            rows = rows[chosen]
+        return (self._pictures(part, rows) if len(rows) else rows), slice(int(low), int(high))
 
     def _block_images(self) -> int:
         return max(1, _BLOCK_BYTES // self.parts[0].row_bytes)
@@ -194,31 +266,60 @@ def open_arrays(
         raise ValueError("Expected at least one file. Received: none.")
     if scale < 0 or not math.isfinite(scale):
         raise ValueError(f"Expected a positive scale. Received: {scale=}.")
-    parts, numbers = [], []
+    pairs = []
     for source in sources:
         found = arrays_in(source)
         part = _chosen(found, images, source) if images else _the_images(found, source)
-        parts.append(part)
-        numbers.append(_labels_of(part, found, labels, source))
+        pairs.append((part, _labels_of(part, found, labels, source)))
+    return joined(pairs, class_names=class_names, scale=scale)
+
+
+def joined(
+    pairs: Sequence[tuple[Rows, np.ndarray]], *, class_names: Sequence[str] = (), scale: float = 0.0
+) -> ArraySet:
+    """Make one set of arrays of images and their labels.
+
+    Args:
+        pairs: images, and int64 (images,) labels, at least one pair.
+        class_names: as of `open_arrays`.
+        scale: as of `open_arrays`.
+
+    Raises:
+        ValueError: too few class names.
+        DataError: arrays that do not fit each other.
+    """
+    parts = tuple(part for part, _ in pairs)
     layout, shape = _layout(parts[0])
     for part in parts[1:]:
         if _layout(part) != (layout, shape) or part.dtype != parts[0].dtype:
             raise DataError(f"{part}: {part.shape[1:]} {part.dtype} does not go with {parts[0]}")
-    together = np.concatenate(numbers)
+    together = np.concatenate([numbers for _, numbers in pairs])
     low, high = (int(together.min()), int(together.max())) if len(together) else (0, -1)
     if low not in (0, 1) or high >= np.iinfo(np.int32).max:
-        raise DataError(f"{sources[0]}: expected labels from 0 or from 1 on, found {low} to {high}")
+        raise DataError(f"{parts[0].path}: expected labels from 0 or from 1 on, found {low} to {high}")
     count = high - low + 1
     if class_names and len(class_names) < count:
         raise ValueError(f"Expected at least {count} class names. Received: {len(class_names)}.")
     return ArraySet(
-        tuple(parts),
+        parts,
         layout,
         shape,
         (together - low).astype(np.int32),
         tuple(class_names) or tuple(str(low + number) for number in range(count)),
         scale or _scale(parts[0]),
+        np.arange(len(together)),
     )
+
+
+def paired(found: dict[str, Rows], source: str | os.PathLike[str]) -> tuple[Rows, np.ndarray]:
+    """The images among some arrays, and their labels as int64 (images,).
+
+    Raises:
+        FormatError: the labels cannot be read.
+        DataError: no or several arrays that could be meant.
+    """
+    part = _the_images(found, source)
+    return part, _labels_among(found, part, source)
 
 
 def _chosen(found: dict[str, Rows], name: str, source: str | os.PathLike[str]) -> Rows:
@@ -273,12 +374,15 @@ def _labels_of(
     """The labels that go with a part, as int64 (images,)."""
     if part.name:
         name = os.fspath(labels)
-        candidates = [_chosen(found, name, source)] if name else [r for r in found.values() if _fits(r, part)]
-    else:
-        if not labels:
-            raise DataError(f"{source}: where are its labels? Name their .npy file")
-        candidates = list(arrays_in(labels).values())
-    if len(candidates) != 1 or not _fits(candidates[0], part):
+        return _labels_among({name: _chosen(found, name, source)} if name else found, part, source)
+    if not labels:
+        raise DataError(f"{source}: where are its labels? Name their .npy file")
+    return _labels_among(arrays_in(labels), part, source)
+
+
+def _labels_among(found: dict[str, Rows], part: Rows, source: str | os.PathLike[str]) -> np.ndarray:
+    candidates = [rows for rows in found.values() if _fits(rows, part)]
+    if len(candidates) != 1:
         raise DataError(f"{source}: which array holds the {len(part):,} labels? There are {_listed(found)}")
     return candidates[0].read(_MAX_LABEL_BYTES).astype(np.int64).ravel()
 

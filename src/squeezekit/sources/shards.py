@@ -1,0 +1,179 @@
+"""Encoded images in shards: tar files as WebDataset writes them, and TFRecord files of `tf.train.Example`s.
+
+Nothing of an image is kept but where it lies: shard, first byte, size. So memory hardly grows with the images,
+any of them can be read at any time, and nothing is ever written under a name that a shard gives.
+"""
+
+import dataclasses
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from squeezekit.errors import DataError, FormatError
+from squeezekit.imaging import picture_size
+from squeezekit.sources.records import images_in_records
+from squeezekit.sources.tars import images_in_tar
+
+__all__ = ["ShardSet", "is_shard", "open_shards"]
+
+_RECORDS = re.compile(r"\.tfrecords?(-\d+-of-\d+)?$|-\d{5}-of-\d{5}$")
+# An encoded image beyond this is none: a photo of 100 megapixels has a third of it.
+MAX_IMAGE_BYTES = 256 << 20
+
+
+@dataclasses.dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class ShardSet:
+    """Encoded images in shards, in a fixed order: shard by shard, as they lie there.
+
+    Args:
+        shards: the files.
+        spans: int64, shape (images, 3): which shard, first byte, size in bytes.
+        labels: int32, shape (images,): position in `class_names`.
+        class_names: one a label.
+    """
+
+    shards: tuple[str, ...]
+    spans: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, places: np.ndarray) -> "ShardSet":
+        """The images at some places, as a set.
+
+        Args:
+            places: integers in [0, images); one may come more than once.
+        """
+        return dataclasses.replace(self, spans=self.spans[places], labels=self.labels[places])
+
+    def names(self) -> list[str]:
+        """What each image is called: its shard and first byte, such as "train-0001.tar/15360"."""
+        bases = [os.path.basename(shard) for shard in self.shards]
+        return [f"{bases[shard]}/{start}" for shard, start, _ in self.spans.tolist()]
+
+    def read(self, place: int) -> bytes:
+        """An image as it is encoded.
+
+        Raises:
+            FormatError: the shard is shorter than it was.
+            OSError: it cannot be read.
+        """
+        shard, start, size = self.spans[place].tolist()
+        with open(self.shards[shard], "rb") as file:
+            file.seek(start)
+            data = file.read(size)
+        if len(data) != size:
+            raise FormatError(f"{self.shards[shard]}: ends early")
+        return data
+
+    def pictures(self) -> Iterator[tuple[str, bytes]]:
+        """What each image is called, and its bytes, in order."""
+        for place, name in enumerate(self.names()):
+            yield name, self.read(place)
+
+    def sides(self, most: int) -> list[tuple[int, int]]:
+        """Width and height in pixels of some images, evenly over all, by their headers.
+
+        Args:
+            most: how many, about; at least 1.
+        """
+        return [
+            picture_size(io.BytesIO(self.read(place)))
+            for place in range(0, len(self), max(1, len(self) // most))
+        ]
+
+    def files(self) -> list[str]:
+        """The files that the images lie in."""
+        return list(self.shards)
+
+    def absolute(self) -> "ShardSet":
+        """The same for a process that works in another folder."""
+        return dataclasses.replace(self, shards=tuple(map(os.path.abspath, self.shards)))
+
+    def shuffled(self, seed: int, epoch: int, window: int = 1 << 14) -> np.ndarray:
+        """Places of all images in a random order that reads shards nearly from one end to the other.
+
+        Shards come in a random order, and images are shuffled among `window` neighbours: a true permutation of a set
+        that has no more.
+
+        Args:
+            seed: at least 0.
+            epoch: at least 0.
+            window: images.
+
+        Returns:
+            int64, shape (images,).
+        """
+        generator = np.random.default_rng([seed, epoch])
+        turn = generator.permutation(len(self.shards))
+        order = np.argsort(turn[self.spans[:, 0]], kind="stable")
+        for start in range(0, len(order), window):
+            order[start : start + window] = generator.permutation(order[start : start + window])
+        return order
+
+
+def is_shard(path: Path) -> bool:
+    """Whether a file is one of these by its name."""
+    return path.suffix.lower() == ".tar" or bool(_RECORDS.search(path.name.lower()))
+
+
+def open_shards(files: Sequence[Path], class_names: Sequence[str] = ()) -> tuple[ShardSet, np.ndarray]:
+    """Find the images in shards and their labels; no image is decoded yet.
+
+    Args:
+        files: all of one kind.
+        class_names: one a label, where labels are numbers; by default these.
+
+    Returns:
+        The set, and for each image which of `files` it is in.
+
+    Raises:
+        FormatError: a shard is damaged.
+        DataError: no images with labels, or labels of both kinds.
+        OSError: a shard cannot be read.
+    """
+    spans: list[tuple[int, int, int]] = []
+    found: list[int | str] = []
+    for number, file in enumerate(files):
+        images = images_in_tar(file) if file.suffix.lower() == ".tar" else images_in_records(file)
+        for start, size, label in images:
+            if size > MAX_IMAGE_BYTES:
+                raise FormatError(f"{file}: an image of {size:,} bytes, over {MAX_IMAGE_BYTES:,}")
+            spans.append((number, start, size))
+            found.append(label)
+    if not found:
+        raise DataError(f"{files[0]}: no images with labels in it")
+    labels, names = _labels(found, files[0], class_names)
+    places = np.array(spans, np.int64)
+    return ShardSet(tuple(map(str, files)), places, labels, names), places[:, 0]
+
+
+def _labels(
+    found: Sequence[int | str], where: Path, class_names: Sequence[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels as positions, and what they are called: numbers count from 0 or from 1, texts are names."""
+    kinds = {type(label) for label in found}
+    if len(kinds) > 1:
+        raise DataError(f"{where}: some labels are numbers and some are texts")
+    names = sorted(set(map(str, found)))
+    if kinds == {int}:
+        low, high = min(found), max(found)
+        if low not in (0, 1) or int(high) >= np.iinfo(np.int32).max:
+            raise DataError(f"{where}: expected labels from 0 or from 1 on, found {low} to {high}")
+        count = int(high) - int(low) + 1
+        if class_names and len(class_names) < count:
+            raise DataError(f"{where}: {count} classes, and names of {len(class_names)}")
+        if len(names) < count:
+            raise DataError(
+                f"{where}: labels from {low} to {high}, of which {count - len(names)} have no image"
+            )
+        numbers = np.array(found, np.int64) - int(low)
+        return numbers.astype(np.int32), tuple(class_names) or tuple(str(int(low) + n) for n in range(count))
+    positions = {name: position for position, name in enumerate(names)}
+    return np.array([positions[str(label)] for label in found], np.int32), tuple(names)
