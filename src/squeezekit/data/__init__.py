@@ -10,7 +10,7 @@ from squeezekit.data.balance import class_weights, oversampled
 from squeezekit.data.catalogue import CATALOGUE, Entry, data_folder, fetch, is_fetched
 from squeezekit.data.folder import Dataset, Split, find_folder, open_dataset
 from squeezekit.data.ingest import unpack_images
-from squeezekit.data.pipeline import batches, steps_per_epoch
+from squeezekit.data.pipeline import batches, lost_images, steps_per_epoch
 from squeezekit.data.shapes import SHAPE_CLASSES, write_shapes
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "find_folder",
     "finish_moves",
     "is_fetched",
+    "lost_images",
     "make_moves",
     "open_arrays",
     "open_dataset",
