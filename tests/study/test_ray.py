@@ -19,6 +19,7 @@ import ray
 import ray_tasks
 from ray.cluster_utils import Cluster
 
+from squeezekit.study import ray_executor
 from squeezekit.study.ray_executor import RayExecutor
 
 # As many threads as TensorFlow takes in this process: results are the same to the bit only then.
@@ -129,7 +130,9 @@ def test_an_error_comes_out_as_itself_and_stops_the_others(executor, quiet, tmp_
     assert not (tmp_path / "never").exists()
 
 
-def test_closed_early_running_tasks_end_in_order(executor, tmp_path):
+def test_closed_early_running_tasks_end_in_order(executor, tmp_path, monkeypatch):
+    # However long the worker waits for a processor: what is tested is that its end is waited for.
+    monkeypatch.setattr(ray_executor, "_FAREWELL_SECONDS", ray_tasks.SECONDS)
     stream = io.StringIO()
     tasks = [
         Task("lingers", ray_tasks.linger, (tmp_path,)),

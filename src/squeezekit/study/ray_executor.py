@@ -21,8 +21,9 @@ __all__ = ["RayExecutor"]
 
 # Tasks travel with their arguments and give back a record: little, while Ray would take a third of the memory.
 _OBJECT_STORE_BYTES = 128 << 20
-# How long a task may take to put its files in order once it is cancelled, before its worker is killed.
-_FAREWELL_SECONDS = 10
+# How long a task may take to put its files in order once it is cancelled, before its worker is killed: enough for a
+# worker on a busy machine, which sees that it is cancelled only after the training step that it is in.
+_FAREWELL_SECONDS = 30
 # Between two looks at what the running tasks say.
 _LOOK_AGAIN = 2
 
