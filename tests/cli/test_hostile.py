@@ -11,7 +11,7 @@ import pytest
 
 import hostile
 import tiny_classifiers
-from squeezekit import data, imaging
+from squeezekit import data, files, imaging
 from squeezekit.data import folder as data_folder
 
 
@@ -116,11 +116,11 @@ def test_predict_a_folder_and_each_file(classes, told, model):
     ]
     assert len(coloured) == 30
     assert {colours[name] for name in coloured} == {"red"}
-    files = [root / "red" / os.fsdecode(each.name) for each in made if os.fsdecode(each.name) not in within]
-    status, out, again = told("predict", model, *files)
+    paths = [root / "red" / os.fsdecode(each.name) for each in made if os.fsdecode(each.name) not in within]
+    status, out, again = told("predict", model, *paths)
     assert status == 2
     assert sorted(again.splitlines()) == sorted(err.splitlines())
-    bad = [file for file in files if file.name in named(made, hostile.REFUSED)]
+    bad = [path for path in paths if path.name in named(made, hostile.REFUSED)]
     status, out, err = told("predict", model, *bad)
     assert (status, out, err.count("\n")) == (2, "", len(bad))
 
@@ -193,6 +193,32 @@ def test_an_image_that_vanishes_while_predicting(photos, told, model, monkeypatc
     status, out, err = told("predict", model, photos)
     assert (status, len(out.splitlines()), err.count("\n")) == (2, 2, 1)
     assert "one.png: No such file or directory" in err
+
+
+@pytest.mark.parametrize("what", ["open", "scandir"])
+def test_what_may_not_be_read(what, photos, told, model, monkeypatch, tmp_path):
+    """Refused by the system: by hand, for whoever runs the tests as root may read everything."""
+    place = files if what == "open" else os
+    real = open if what == "open" else os.scandir
+    secret = str(photos / "red" / "one.png") if what == "open" else str(photos / "red")
+
+    def refused(path, *words, **options):
+        if os.fspath(path) == secret:
+            raise PermissionError(13, "Permission denied", secret)
+        return real(path, *words, **options)
+
+    monkeypatch.setattr(place, what, refused, raising=False)
+    status, out, err = told("data", "check", photos)
+    assert f"{'red/one.png' if what == 'open' else secret}: Permission denied" in out + err
+    assert status == (1 if what == "open" else 2)
+    for verb in (
+        ["predict", model, photos],
+        ["train", photos, "-o", tmp_path / "out"],
+        ["evaluate", model, photos],
+    ):
+        status, _, err = told(*verb)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "Permission denied" in err
 
 
 @pytest.mark.parametrize("verb", ["predict", "info", "evaluate", "unpack"])

@@ -1,5 +1,6 @@
 """What is in a folder of images, and what is wrong with it, before any training. No TensorFlow in here."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -180,6 +181,7 @@ def audit_folder(
     Raises:
         ValueError: the correlation is out of range.
         DataError: no such folder, or no images in it.
+        OSError: a class folder cannot be read.
 
     Example:
         >>> import tempfile
@@ -225,12 +227,9 @@ def _holds_classes(folder: Path) -> bool:
 
 
 def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Entries that are not hidden; none of a folder that cannot be read."""
-    try:
-        with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if not entry.name.startswith("."))
-    except OSError:
-        return
+    """Entries that are not hidden."""
+    with os.scandir(folder) as entries:
+        yield from (entry for entry in entries if not entry.name.startswith("."))
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
@@ -251,7 +250,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _class_folders(root: Path, parts: Sequence[str]) -> list[str]:
-    return sorted({entry.name for part in parts for entry in _visible(root / part) if _is_folder(entry)})
+    names: set[str] = set()
+    for part in parts:
+        # The folder may be gone since it was audited.
+        with contextlib.suppress(OSError):
+            names.update(entry.name for entry in _visible(root / part) if _is_folder(entry))
+    return sorted(names)
 
 
 def _list(root: Path, parts: Sequence[str]) -> tuple[list[tuple[str, str, str, str]], list[tuple[str, str]]]:
