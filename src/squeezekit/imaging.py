@@ -39,8 +39,8 @@ MAX_PIXELS = 178_956_970
 # So many pixels without any compression.
 MAX_FILE_BYTES = 1 << 29
 
-# Of one processor, to decode one image. PNGs of all the pixels that are allowed, of one colour, took 1 s in RGB and 5 s in
-# 16-bit grey on a PC.
+# Of one processor, to decode one image. PNGs of all the pixels that are allowed, of one colour, took 1 s in RGB and
+# 5 s in 16-bit grey on a PC.
 MAX_SECONDS = 20.0
 
 # What we ask Pillow to open, the usual ones first: it loads its other plugins only when none of these fits. It knows
