@@ -63,8 +63,10 @@ def linger(folder, *, progress):
         # Within: Ray interrupts between any two lines of Python, also right after somebody sees this.
         (folder / "began").touch()
         wait_for(folder / "never")
-    finally:
+    except KeyboardInterrupt:
+        # Not in a `finally`: that also runs when nobody interrupts and the wait is over.
         (folder / "in order").touch()
+        raise
 
 
 def train_small(site, stage, *, progress):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,11 @@ def cluster():
         environment.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
         environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
         nodes = Cluster()
+        # As below a shell's background job: what Ray starts inherits it.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         for options in ({"include_dashboard": False}, {}):
             _add_node(nodes, num_cpus=CPUS, **options)
+        signal.signal(signal.SIGINT, before)
         yield nodes
         nodes.shutdown()
 

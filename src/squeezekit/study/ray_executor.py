@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import platform
+import signal
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -115,6 +116,9 @@ def _work(
     *needed: Any,
 ) -> Any:
     """Run a task in a worker; that `needed` is there has had Ray wait for it."""
+    # Ray interrupts a task that is cancelled as Ctrl-C does, and nothing happens where that is ignored: in every
+    # process below a shell's background job, which long studies are.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # TensorFlow reads them when it makes its first tensor, which no import does.
     for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[variable] = str(threads)
