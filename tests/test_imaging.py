@@ -1,5 +1,6 @@
 import io
 import struct
+import subprocess
 import zlib
 
 import numpy as np
@@ -234,6 +235,60 @@ def test_our_limit_holds_where_pillows_is_lifted(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     with pytest.raises(FormatError, match="more than the"):
         open_rgb(png_of(60_000, 60_000))
+
+
+def painted_again(picture: Image.Image, times: int) -> bytes:
+    """A progressive JPEG whose last scan, which refines every block, comes so many times more."""
+    data = encoded(picture, "JPEG", progressive=True)
+    last, end = data.rindex(b"\xff\xda"), data.rindex(b"\xff\xd9")
+    return data[:end] + data[last:end] * times + data[end:]
+
+
+def test_an_image_gets_so_much_time_and_no_more(pixels, monkeypatch):
+    """A clock of our own: an image that wants more bytes once its time is over gets none."""
+    now = [0.0]
+    asked = []
+
+    def clock():
+        now[0] += 1
+        asked.append(now[0])
+        return now[0]
+
+    data = painted_again(Image.fromarray(pixels), 9000)
+    monkeypatch.setattr(imaging.time, "thread_time", clock)
+    monkeypatch.setattr(imaging, "MAX_SECONDS", 1e9)
+    imaging.open_header(data).close()
+    before = len(asked)
+    assert open_rgb(data).size == (36, 24)
+    # Asked again and again while it is decoded, not only while it is opened.
+    assert len(asked) - 2 * before >= len(data) // imaging._HELPING > 9
+    monkeypatch.setattr(imaging, "MAX_SECONDS", before + 5)
+    with pytest.raises(
+        FormatError, match=r"^image: unreadable image \(not decoded within \d+ s of processor"
+    ):
+        open_rgb(data)
+
+
+def test_programs_in_a_picture_are_not_run(tmp_path, monkeypatch):
+    """Pillow would give PostScript to Ghostscript, whatever the file is called."""
+    monkeypatch.setattr(subprocess, "check_call", lambda *words, **options: pytest.fail("ran something"))
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", (5, 5)).save(path, "EPS")
+    with pytest.raises(FormatError, match="not of any known format"):
+        open_rgb(path)
+
+
+def test_wide_samples_are_the_same_by_strips(monkeypatch):
+    samples = np.random.default_rng(1).integers(0, 65536, (50, 30), np.uint16)
+    whole = opened(Image.fromarray(samples))
+    monkeypatch.setattr(imaging, "_SAMPLES", 70)
+    np.testing.assert_array_equal(opened(Image.fromarray(samples)), whole)
+    np.testing.assert_array_equal(whole[..., 0], np.round(samples * (255 / 65535)).astype(np.uint8))
+    # One bright sample at the end decides for all strips.
+    dark = np.ones((50, 30), np.float32)
+    assert (opened(Image.fromarray(dark), "TIFF") == 1).all()
+    dark[-1, -1] = 65535
+    assert opened(Image.fromarray(dark), "TIFF").sum() == 3 * 255
 
 
 def test_the_callers_picture_is_left_alone(pixels):

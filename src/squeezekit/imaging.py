@@ -1,24 +1,31 @@
 """From an image file of any kind to the uint8 RGB pixels that a network sees. Pillow and NumPy only."""
 
+import contextlib
 import io
 import os
+import threading
+import time
 import warnings
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
+from squeezekit import files
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import Preprocess
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "MAX_FILE_BYTES",
     "MAX_PIXELS",
+    "MAX_SECONDS",
     "all_resized",
     "fit",
+    "open_header",
     "open_rgb",
+    "orientation_of",
     "picture_size",
+    "read_image",
     "resized",
     "to_rgb",
 ]
@@ -29,6 +36,41 @@ IMAGE_SUFFIXES = frozenset(
 
 # Beyond this a small file is a memory bomb. Pillow's own limit, which it enforces without being asked.
 MAX_PIXELS = 178_956_970
+
+# So many pixels without any compression.
+MAX_FILE_BYTES = 1 << 29
+
+# Of one processor, to decode one image. PNGs of all the pixels that are allowed, of one colour, took 1 s in RGB and
+# 5 s in 16-bit grey on a PC.
+MAX_SECONDS = 20.0
+
+# What we ask Pillow to open, the usual ones first: it loads its other plugins only when none of these fits. It knows
+# thirty formats more: rarely used code, some of it slow, and one has another program run what is in the file.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "DIB", "WEBP", "TIFF")
+# What servers send under any name; Pillow before 11.3 does not know it.
+_NEW_FORMAT = "AVIF"
+
+# Bytes that a decoder gets at a time: between two helpings we look at the clock. A photo takes some dozens.
+_HELPING = 1 << 13
+
+# Larger pictures are decoded one at a time, whatever the number of threads: each needs up to a gigabyte.
+_LARGE_PIXELS = 1 << 25
+_large = threading.Lock()
+
+# What brings a picture upright, by its EXIF orientation.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Samples brought to 8 bits at once: their floats take 8 bytes each.
+_SAMPLES = 1 << 20
 
 # Brings 16-bit and float samples to the 8 bits that every viewer shows.
 _WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
@@ -43,21 +85,82 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Returns:
         The same picture in mode RGB, turned upright by its EXIF orientation.
     """
-    image = ImageOps.exif_transpose(image)
+    turn = _TURNS.get(orientation_of(image))
+    if turn is not None:
+        transparency = image.info.get("transparency")
+        image = image.transpose(turn)
+        if transparency is not None:
+            image.info["transparency"] = transparency
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _WIDE_MODES:
-        samples = np.asarray(image, np.float64)
-        samples = np.nan_to_num(samples, nan=0.0, posinf=float(np.finfo(np.float32).max), neginf=0.0)
-        # 16-bit files fill [0, 65535]; a mode-I or float file that stays within 8 bits is taken as it is.
-        top = 255.0 if samples.max(initial=0.0) <= 255.0 and image.mode in ("I", "F") else 65535.0
-        grey = np.clip(np.round(samples * (255.0 / top)), 0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
+        return _from_wide(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         page = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(page, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _from_wide(image: Image.Image) -> Image.Image:
+    """Grey of 8 bits from 16-bit, integer or float samples, a strip at a time."""
+    rows = max(1, _SAMPLES // image.width)
+    boxes = [(0, top, image.width, min(top + rows, image.height)) for top in range(0, image.height, rows)]
+    top = 65535.0
+    # 16-bit files fill [0, 65535]; a mode-I or float file that stays within 8 bits is taken as it is.
+    if image.mode in ("I", "F") and all(_samples(image, box).max(initial=0.0) <= 255.0 for box in boxes):
+        top = 255.0
+    grey = np.empty((image.height, image.width), np.uint8)
+    for box in boxes:
+        grey[box[1] : box[3]] = np.clip(np.round(_samples(image, box) * (255.0 / top)), 0, 255)
+    return Image.fromarray(grey)
+
+
+def _samples(image: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
+    samples = np.asarray(image.crop(box), np.float64)
+    return np.nan_to_num(samples, nan=0.0, posinf=float(np.finfo(np.float32).max), neginf=0.0)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) to 8; 1 where there is none, or none that makes sense."""
+    try:
+        turned = image.getexif().get(_ORIENTATION, 1)
+    # A viewer shows the picture whatever lies in its EXIF, and Pillow raises nearly anything of it.
+    except Exception:
+        return 1
+    return turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
+
+
+def read_image(path: str | os.PathLike[str]) -> bytes:
+    """Read an image file; what is none, a pipe or a device say, is an error and never waited for.
+
+    Raises:
+        OSError: the path cannot be read, is no regular file, or has more than `MAX_FILE_BYTES`.
+    """
+    return files.read_regular(path, most_bytes=MAX_FILE_BYTES)
+
+
+def open_header(data: bytes) -> ImageFile.ImageFile:
+    """Open an image file without decoding it, if it is of a format that training reads.
+
+    Args:
+        data: the file.
+
+    Returns:
+        The image, to be closed; when it is decoded `MAX_SECONDS` count from now.
+
+    Raises:
+        UnidentifiedImageError: of no such format.
+        Exception: nearly any other, of a damaged file.
+    """
+    try:
+        image = Image.open(_Helpings(data), formats=_FORMATS)
+    except UnidentifiedImageError:
+        if _NEW_FORMAT not in Image.OPEN:
+            raise
+        image = Image.open(_Helpings(data), formats=[_NEW_FORMAT])
+    image.decodermaxblock = _HELPING
+    return image
 
 
 def open_rgb(source: str | os.PathLike[str] | bytes) -> Image.Image:
@@ -70,46 +173,76 @@ def open_rgb(source: str | os.PathLike[str] | bytes) -> Image.Image:
         An 8-bit RGB Pillow image, fully decoded and upright.
 
     Raises:
-        FormatError: not an image, truncated, corrupt, or over `MAX_PIXELS`.
-        OSError: the path cannot be opened.
+        FormatError: not an image, truncated, corrupt, over `MAX_PIXELS`, or `MAX_SECONDS` are not enough for it.
+        OSError: the path cannot be read, is no regular file, or has more than `MAX_FILE_BYTES`.
     """
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    data = source if isinstance(source, bytes) else read_image(source)
     name = "image" if isinstance(source, bytes) else str(source)
     try:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata and of bombs; ours is the limit that counts.
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with open_header(data) as image:
                 pixels = image.width * image.height
                 if pixels > MAX_PIXELS:
                     raise FormatError(f"{name}: {pixels:,} pixels, more than the {MAX_PIXELS:,} allowed")
-                image.load()
-                return to_rgb(image)
+                with _large if pixels > _LARGE_PIXELS else contextlib.nullcontext():
+                    image.load()
+                    return to_rgb(image)
     except FormatError:
         raise
     except UnidentifiedImageError as error:
         raise FormatError(f"{name}: unreadable image (not of any known format)") from error
+    except _TooLong as error:
+        raise FormatError(
+            f"{name}: unreadable image (not decoded within {MAX_SECONDS:g} s of processor time)"
+        ) from error
     # Pillow's plugins raise nearly anything on hostile input; all of it means the same to a caller.
     except Exception as error:
         reason = str(error).splitlines() or [type(error).__name__]
         raise FormatError(f"{name}: unreadable image ({reason[0]})") from error
 
 
-def picture_size(path: str | os.PathLike[str] | BinaryIO) -> tuple[int, int]:
+class _TooLong(Exception):
+    """An image took more than `MAX_SECONDS`. Not an OSError: Pillow takes some of those for an end of file."""
+
+
+class _Helpings(io.BytesIO):
+    """The bytes of an image, for as long as there is processor time left for it.
+
+    A JPEG may paint its picture over and over, 20 ms for every 31 bytes at 4,000 x 4,000 pixels. Time is looked
+    at whenever a decoder wants more bytes. Those that take all bytes at once (WebP, TIFF, AVIF) are not stopped; the
+    limit of pixels bounds them. It is the thread's own time, so that a busy machine refuses nothing.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._end = time.thread_time() + MAX_SECONDS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self._end:
+            raise _TooLong
+        return super().read(size)
+
+
+def picture_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
     """Width and height in pixels, read from the header alone; an EXIF rotation is not applied.
 
     Args:
-        path: or an opened file.
+        source: a path, or the bytes of an image file.
 
     Raises:
         FormatError: not an image.
         OSError: the path cannot be opened.
     """
+    data = source if isinstance(source, bytes) else read_image(source)
+    name = "image" if isinstance(source, bytes) else str(source)
     try:
-        with Image.open(path) as image:
+        with open_header(data) as image:
             return image.size
-    except Image.UnidentifiedImageError as error:
-        raise FormatError(f"{path}: unreadable image") from error
+    # As in `open_rgb`.
+    except Exception as error:
+        raise FormatError(f"{name}: unreadable image") from error
 
 
 def resized(image: Image.Image, preprocess: Preprocess) -> np.ndarray:

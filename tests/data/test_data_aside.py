@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from data_pictures import make_classes, save
+from PIL import Image
 
 from squeezekit.data import aside_folder, audit_folder, finish_moves, make_moves, plan_moves, undo_moves
 from squeezekit.errors import DataError, FormatError
@@ -141,6 +142,18 @@ def test_a_folder_that_is_a_link_out_of_the_dataset_is_left_alone(tmp_path):
     (note,) = fix(root)
     assert "b/copy.jpg: left alone" in note
     assert (elsewhere / "b" / "copy.jpg").exists()
+
+
+def test_a_right_name_that_is_too_long_is_left_alone(tmp_path):
+    """The right suffix has a letter more than the wrong one, and the name is as long as names may be."""
+    root = make_classes(tmp_path / "set", {"a": 2})
+    path = root / "a" / ("l" * 251 + ".jpg")
+    Image.linear_gradient("L").save(path, "WEBP")
+    notes = [f"a/{path.name}: left alone, for its new name is longer than the file system allows"]
+    assert fix(root) == notes
+    assert path.exists()
+    # Nor does it stand in the way of a later fix.
+    assert fix(root) == notes
 
 
 def test_the_folder_aside_lies_outside(damaged):

@@ -102,6 +102,9 @@ def test_a_watched_folder_gives_each_new_file_once_when_it_is_whole(tmp_path):
         2: lambda: (tmp_path / "new.jpg").write_bytes(b"half and more"),
         5: lambda: (tmp_path / "new.jpg").write_bytes(b"written anew, longer"),
         8: lambda: (tmp_path / "notes.txt").write_bytes(b"no image"),
+        # A link that leads in a circle, and one into the void, are no reason to stop watching.
+        9: lambda: (tmp_path / "loop.jpg").symlink_to("loop.jpg"),
+        10: lambda: (tmp_path / "void.jpg").symlink_to("nowhere.jpg"),
     }
     looks = 0
 

@@ -59,12 +59,14 @@ def die(folder, times, *, progress):
 
 def linger(folder, *, progress):
     """Work until it is stopped, then put things in order."""
-    (folder / "began").touch()
     try:
-        # Ray interrupts between two lines of Python, as between two steps of a training.
+        # Within: Ray interrupts between any two lines of Python, also right after somebody sees this.
+        (folder / "began").touch()
         wait_for(folder / "never")
-    finally:
+    except KeyboardInterrupt:
+        # Not in a `finally`: that also runs when nobody interrupts and the wait is over.
         (folder / "in order").touch()
+        raise
 
 
 def train_small(site, stage, *, progress):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ import ray
 import ray_tasks
 from ray.cluster_utils import Cluster
 
+from squeezekit.study import ray_executor
 from squeezekit.study.ray_executor import RayExecutor
 
 # As many threads as TensorFlow takes in this process: results are the same to the bit only then.
@@ -34,8 +36,11 @@ def cluster():
         environment.setenv("PYTHONPATH", os.pathsep.join([here, os.environ.get("PYTHONPATH", "")]))
         environment.setenv("RAY_USAGE_STATS_ENABLED", "0")
         nodes = Cluster()
+        # As below a shell's background job: what Ray starts inherits it.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         for options in ({"include_dashboard": False}, {}):
             _add_node(nodes, num_cpus=CPUS, **options)
+        signal.signal(signal.SIGINT, before)
         yield nodes
         nodes.shutdown()
 
@@ -129,7 +134,9 @@ def test_an_error_comes_out_as_itself_and_stops_the_others(executor, quiet, tmp_
     assert not (tmp_path / "never").exists()
 
 
-def test_closed_early_running_tasks_end_in_order(executor, tmp_path):
+def test_closed_early_running_tasks_end_in_order(executor, tmp_path, monkeypatch):
+    # However long the worker waits for a processor: what is tested is that its end is waited for.
+    monkeypatch.setattr(ray_executor, "_FAREWELL_SECONDS", ray_tasks.SECONDS)
     stream = io.StringIO()
     tasks = [
         Task("lingers", ray_tasks.linger, (tmp_path,)),

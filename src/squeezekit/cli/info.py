@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from squeezekit import codec
+from squeezekit import codec, files
 from squeezekit.cli.output import print_json, table
 from squeezekit.errors import FormatError
 from squeezekit.runtime import Contents, read_contents
@@ -26,7 +26,7 @@ def command(model: Path, as_json: bool) -> None:
     The bound is the zero-order entropy: what a coder that knows only how often each value occurs in a
     tensor could reach at best; codebooks and code tables come on top.
     """
-    data = model.read_bytes()
+    data = files.read_regular(model)
     try:
         description = codec.describe(data)
         # A file of arrays has no network, and nothing that belongs to one.

@@ -30,7 +30,7 @@ def command(model: Path, output: Path, coder: str, labels: Path | None, as_json:
     the .tflite.
     """
     refuse_same_file(model, output)
-    tflite = model.read_bytes()
+    tflite = files.read_regular(model)
     try:
         info = {"labels": _labels_for(tflite, labels)} if labels else None
         with progress("packing") as show:

@@ -18,7 +18,7 @@ __all__ = ["command"]
 def command(model: Path, output: Path, as_json: bool) -> None:
     """Give back the exact bytes of the .tflite that was packed."""
     refuse_same_file(model, output)
-    packed = model.read_bytes()
+    packed = files.read_regular(model)
     try:
         with progress("unpacking") as show:
             tflite = codec.unpack(packed, progress=show)

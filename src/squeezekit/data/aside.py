@@ -6,6 +6,7 @@ still to be made.
 """
 
 import dataclasses
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -277,7 +278,12 @@ def _rename(start: Path, end: Path, base: Path, name: str, inside: Path | None =
     end.parent.mkdir(parents=True, exist_ok=True)
     if not end.parent.resolve().is_relative_to(base.resolve()):
         return f"{name}: left alone, for {end.parent} is a link that leads out of {base}"
-    os.rename(start, end)
+    try:
+        os.rename(start, end)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return f"{name}: left alone, for its new name is longer than the file system allows"
     return ""
 
 

@@ -1,5 +1,6 @@
 """What is in a folder of images, and what is wrong with it, before any training. No TensorFlow in here."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -180,6 +181,7 @@ def audit_folder(
     Raises:
         ValueError: the correlation is out of range.
         DataError: no such folder, or no images in it.
+        OSError: a class folder cannot be read.
 
     Example:
         >>> import tempfile
@@ -201,11 +203,8 @@ def audit_folder(
     listed, strays = _list(root, parts)
     if not listed:
         raise DataError(f"{root}: no images in class folders")
-    looks = _look_at_all([path for path, _, _ in listed], progress)
-    images = tuple(
-        Image(path, Path(path).relative_to(root).as_posix(), part, label, look)
-        for (path, part, label), look in zip(listed, looks, strict=True)
-    )
+    looks = _look_at_all([path for path, _, _, _ in listed], progress)
+    images = tuple(Image(*place, look) for place, look in zip(listed, looks, strict=True))
     groups = _equal(images)
     if near:
         groups += _alike(images, correlation_at_least, compared)
@@ -224,43 +223,61 @@ def _holds_classes(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     entries = list(_visible(folder))
-    return any(entry.is_dir() for entry in entries) and not any(_is_image(entry) for entry in entries)
+    return any(_is_folder(entry) for entry in entries) and not any(_is_image(entry) for entry in entries)
 
 
 def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Entries that are not hidden; none of a folder that cannot be read."""
-    try:
-        with os.scandir(folder) as entries:
-            yield from (entry for entry in entries if not entry.name.startswith("."))
-    except OSError:
-        return
+    """Entries that are not hidden."""
+    with os.scandir(folder) as entries:
+        yield from (entry for entry in entries if not entry.name.startswith("."))
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    """Whether training would read it; a link into the void counts, so that it is reported."""
+    """Whether training would read it; a link into the void or in a circle counts, so that it is reported."""
     if os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:
         return False
-    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:
+        return True
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads in a circle
 
 
 def _class_folders(root: Path, parts: Sequence[str]) -> list[str]:
-    return sorted({entry.name for part in parts for entry in _visible(root / part) if entry.is_dir()})
+    names: set[str] = set()
+    for part in parts:
+        # The folder may be gone since it was audited.
+        with contextlib.suppress(OSError):
+            names.update(entry.name for entry in _visible(root / part) if _is_folder(entry))
+    return sorted(names)
 
 
-def _list(root: Path, parts: Sequence[str]) -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
-    """List (path, part, class) of every image that training reads, and (name, format) of what it passes over."""
-    listed: list[tuple[str, str, str]] = []
+def _list(root: Path, parts: Sequence[str]) -> tuple[list[tuple[str, str, str, str]], list[tuple[str, str]]]:
+    """List (path, relative, part, class) of what training reads, and (relative, format) of what it passes over."""
+    listed: list[tuple[str, str, str, str]] = []
+    real = os.path.join(os.path.realpath(root), "")
     passed: list[str] = []
     if parts != ("",):
         passed += _files_below(str(root), besides=set(parts))
     for part in parts:
         for folder in sorted(_visible(root / part), key=lambda entry: entry.name):
-            if not folder.is_dir():
+            if not _is_folder(folder):
                 passed.append(folder.path)
                 continue
+            # A link may lead to a folder of images elsewhere; what else lies there is none of ours.
+            ours = os.path.realpath(folder.path).startswith(real)
+            relative = "/".join(filter(None, (part, folder.name)))
             for entry in sorted(_visible(Path(folder.path)), key=lambda entry: entry.name):
                 if _is_image(entry):
-                    listed.append((entry.path, part, folder.name))
+                    listed.append((entry.path, f"{relative}/{entry.name}", part, folder.name))
+                elif not ours:
+                    continue
                 elif entry.is_dir(follow_symlinks=False):
                     passed += _files_below(entry.path)
                 else:

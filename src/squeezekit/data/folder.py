@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,14 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
+from squeezekit import files
 from squeezekit.data.catalogue import CATALOGUE
 from squeezekit.data.dataset import MAX_SKIPPED_SHARE, Dataset
 from squeezekit.data.file_dataset import open_file_dataset
 from squeezekit.errors import DataError, FormatError
-from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb, picture_size
+from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb, picture_size, read_image
 from squeezekit.sources import find_files, find_source
 
 __all__ = ["Dataset", "Split", "find_folder", "open_dataset"]
+
+# Files a thread takes at once: handing out a million one by one takes a gigabyte.
+_CHUNK = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -159,13 +164,13 @@ def open_dataset(
         _require_same_classes(root, class_names)
         reported = _list(root, root / "test", class_names)
 
-    files = trainable + reported
-    checks = dict(zip(files, _check_all([file.path for file in files], progress), strict=True))
+    listed = trainable + reported
+    checks = dict(zip(listed, _check_all([file.path for file in listed], progress), strict=True))
     skipped = tuple((file.path, check.reason) for file, check in checks.items() if check.reason)
-    if len(skipped) > MAX_SKIPPED_SHARE * len(files):
+    if len(skipped) > MAX_SKIPPED_SHARE * len(listed):
         path, reason = skipped[0]
         raise DataError(
-            f"{root}: {len(skipped)} of {len(files)} images are unreadable; the first: {path} ({reason})"
+            f"{root}: {len(skipped)} of {len(listed)} images are unreadable; the first: {path} ({reason})"
         )
 
     trainable = [file for file in trainable if not checks[file].reason]
@@ -207,34 +212,27 @@ def find_folder(source: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _visible(folder: Path) -> list[Path]:
-    """Everything in `folder` but hidden entries, by name."""
-    entries = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    return sorted(entries, key=lambda entry: entry.name)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-
-
 def _is_split_folder(path: Path) -> bool:
     """Whether `path` holds class folders; a folder of images named `train` is a class of trains."""
-    if not path.is_dir():
-        return False
-    entries = _visible(path)
-    return any(entry.is_dir() for entry in entries) and not any(_is_image(entry) for entry in entries)
+    return path.is_dir() and bool(files.folder_names(path)) and not files.regular_names(path, IMAGE_SUFFIXES)
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(entry.name for entry in _visible(folder) if entry.is_dir())
+    names = tuple(files.folder_names(folder))
     if len(names) < 2:
         found = f"only {names[0]!r}" if names else "none"
         raise DataError(f"{folder}: expected at least two class folders with images, found {found}")
+    for name in names:
+        # A list of labels is lines of UTF-8, and this is found out now and not when the network is written.
+        if name != name.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            raise DataError(
+                f"{folder}: the class folder {name!r} has a name that no label can have; rename it"
+            )
     return names
 
 
 def _require_same_classes(root: Path, class_names: Sequence[str]) -> None:
-    tested = {entry.name for entry in _visible(root / "test") if entry.is_dir()}
+    tested = set(files.folder_names(root / "test"))
     if tested != set(class_names):
         only_train = ", ".join(sorted(set(class_names) - tested)) or "none"
         only_test = ", ".join(sorted(tested - set(class_names))) or "none"
@@ -243,34 +241,42 @@ def _require_same_classes(root: Path, class_names: Sequence[str]) -> None:
 
 def _list(root: Path, folder: Path, class_names: Sequence[str]) -> list[_File]:
     """List the image files of every class folder, by class, then by name."""
-    files = []
+    listed = []
     for label, name in enumerate(class_names):
-        found = [entry for entry in _visible(folder / name) if _is_image(entry)]
+        below = folder / name
+        found = files.regular_names(below, IMAGE_SUFFIXES)
         if not found:
-            raise DataError(f"{folder / name}: no images in this class folder")
-        files += [_File(str(entry), entry.relative_to(root).as_posix(), label) for entry in found]
-    return files
+            raise DataError(f"{below}: no images in this class folder")
+        relative = below.relative_to(root).as_posix()
+        listed += [_File(os.path.join(below, each), f"{relative}/{each}", label) for each in found]
+    return listed
 
 
 def _check_all(paths: Sequence[str], progress: Callable[[int, int], None] | None) -> list[_Checked]:
     """Decode every image, two or more at a time: Pillow decodes outside Python's lock."""
-    checks = []
+    checks: list[_Checked] = []
+    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     executor = ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2)))
     try:
         # Decoding sets the warning filters aside, thread by thread; this outer frame puts back the caller's.
         with warnings.catch_warnings():
-            for done, check in enumerate(executor.map(_check, paths), start=1):
-                checks.append(check)
-                if progress is not None:
-                    progress(done, len(paths))
+            for found in executor.map(_check_some, chunks):
+                for check in found:
+                    checks.append(check)
+                    if progress is not None:
+                        progress(len(checks), len(paths))
     finally:
         executor.shutdown(cancel_futures=True)
     return checks
 
 
+def _check_some(paths: Sequence[str]) -> list[_Checked]:
+    return [_check(path) for path in paths]
+
+
 def _check(path: str) -> _Checked:
     try:
-        data = Path(path).read_bytes()
+        data = read_image(path)
         open_rgb(data)
     except FormatError as error:
         return _Checked("", str(error).removeprefix("image: "))
@@ -317,7 +323,7 @@ def _so_many(
 
 
 def _rank(salt: str, relative: str) -> bytes:
-    return hashlib.sha256(f"{salt} {relative}".encode()).digest()
+    return hashlib.sha256(os.fsencode(f"{salt} {relative}")).digest()
 
 
 def _require_every_class(root: Path, files: Iterable[_File], class_names: Sequence[str]) -> None:
@@ -338,5 +344,6 @@ def _fingerprint(checks: dict[_File, _Checked], class_names: Sequence[str]) -> s
     digest = hashlib.sha256()
     for file in sorted(checks, key=lambda file: file.relative):
         if not checks[file].reason:
-            digest.update(f"{file.relative}\0{class_names[file.label]}\0{checks[file].digest}\n".encode())
+            line = f"{file.relative}\0{class_names[file.label]}\0{checks[file].digest}\n"
+            digest.update(os.fsencode(line))
     return digest.hexdigest()

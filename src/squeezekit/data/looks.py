@@ -3,7 +3,6 @@
 import dataclasses
 import enum
 import hashlib
-import io
 import os
 import warnings
 from pathlib import Path
@@ -11,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from squeezekit import files
 from squeezekit.data.likeness import SIDE, picture_hash
 from squeezekit.errors import FormatError
-from squeezekit.imaging import open_rgb
+from squeezekit.imaging import open_header, open_rgb, orientation_of, read_image
 
 __all__ = ["Fault", "Look", "format_of", "look_at", "right_suffix"]
 
@@ -32,7 +32,6 @@ _FORMATS = {
 }
 # Phones write several pictures into one JPEG (MPO), and old scanners DIB: their suffix is right all the same.
 _SAME = {"MPO": "JPEG", "DIB": "BMP", "APNG": "PNG"}
-_ORIENTATION = 0x0112  # the EXIF tag
 # How the formats that training reads begin; of a RIFF file bytes 8 to 12 say more.
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -100,7 +99,7 @@ def look_at(path: str | os.PathLike[str]) -> Look:
         'No such file or directory'
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_image(path)
     except OSError as error:
         return Look(fault=Fault.UNREADABLE, reason=error.strerror or type(error).__name__)
     digest = hashlib.sha256(data).digest()
@@ -128,10 +127,8 @@ def _header(data: bytes) -> tuple[str, str, int, int, int]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                turned = image.getexif().get(_ORIENTATION, 1)
-                orientation = turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
-                return image.format or "", image.mode, image.width, image.height, orientation
+            with open_header(data) as image:
+                return image.format or "", image.mode, image.width, image.height, orientation_of(image)
     # Pillow's plugins raise nearly anything on hostile input; `open_rgb` says what in the next step.
     except Exception:
         return "", "", 0, 0, 1
@@ -148,8 +145,9 @@ def format_of(path: str | os.PathLike[str]) -> str:
         'PNG'
     """
     try:
-        with open(path, "rb") as file:
-            start = file.read(12)
+        with open(path, "rb", opener=files.open_without_waiting) as file:
+            # None of what is no file but looks like one, as in /proc.
+            start = file.read(12) or b""
     except OSError:
         return ""
     if start.startswith(b"RIFF") and start[8:12] != b"WEBP":

@@ -4,6 +4,8 @@ The same call with the same seed gives the same stream bit for bit, whatever the
 a stream that starts at epoch k is the tail of the one that starts at 0.
 """
 
+import contextlib
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -14,11 +16,12 @@ import tensorflow as tf
 
 from squeezekit.data.augment import DRAWS, Augment, coloured, corner, perhaps_flipped
 from squeezekit.data.dataset import Images
+from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import all_resized, open_rgb, resized
 from squeezekit.preprocess import Preprocess
 from squeezekit.sources import ArraySet, ShardSet
 
-__all__ = ["batches", "steps_per_epoch"]
+__all__ = ["batches", "lost_images", "steps_per_epoch"]
 
 # Decoded pictures are kept in memory when a whole split of them needs no more than this.
 CACHE_BYTES = 1 << 30
@@ -27,6 +30,8 @@ CACHE_BYTES = 1 << 30
 as_written = tf.autograph.experimental.do_not_convert
 
 _pillow_lock = threading.Lock()
+# What TensorFlow's threads could not open, for `lost_images`.
+_lost: list[str] = []
 # The pictures of each split that is still in use, at the last size asked for.
 _cached: "weakref.WeakKeyDictionary[Images, tuple[Any, tf.Tensor]]" = weakref.WeakKeyDictionary()
 
@@ -148,6 +153,22 @@ def batches(
     return tuned(stream.map(change, num_parallel_calls=tf.data.AUTOTUNE))
 
 
+@contextlib.contextmanager
+def lost_images() -> Iterator[None]:
+    """Within it batches are taken: an image that is gone by then is said in a line, not in TensorFlow's hundred.
+
+    Raises:
+        DataError: an image is gone or was changed since `open_dataset` looked at it.
+    """
+    _lost.clear()
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not _lost:
+            raise
+        raise DataError(f"{_lost[0]}; run it again on the images as they are") from error
+
+
 @as_written
 def _as_float(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.cast(pixels, tf.float32), labels
@@ -188,9 +209,10 @@ def _decoded(split: Images, preprocess: Preprocess) -> tf.Tensor:
     if split not in _cached or _cached[split][0] != key:
         pixels = np.empty((len(split), preprocess.resize_height, preprocess.resize_width, 3), np.uint8)
         done = 0
-        for batch in _resized_in_order(split, preprocess):
-            pixels[done : done + len(batch)] = batch
-            done += len(batch)
+        with lost_images():
+            for batch in _resized_in_order(split, preprocess):
+                pixels[done : done + len(batch)] = batch
+                done += len(batch)
         _cached[split] = (key, tf.convert_to_tensor(pixels))
     return _cached[split][1]
 
@@ -208,12 +230,18 @@ def _resized_in_order(split: Images, preprocess: Preprocess) -> Iterator[np.ndar
 
 def _resized_source(split: Images, preprocess: Preprocess) -> Any:
     """Make a function of an index that decodes and resizes: uint8 (resize_height, resize_width, 3)."""
-    paths = tf.constant(np.array(split.files(), dtype=object))
+    # As bytes: a name need not be Unicode.
+    paths = tf.constant(np.array([os.fsencode(path) for path in split.files()], dtype=object))
 
     def look(path: bytes) -> np.ndarray:
         # Decoding sets the process's warning filters aside for a moment, which two threads may not do at once.
-        with _pillow_lock:
-            picture = open_rgb(path.decode())
+        try:
+            with _pillow_lock:
+                picture = open_rgb(os.fsdecode(path))
+        except (FormatError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            _lost.append(f"{os.fsdecode(path)}: gone or changed since it was checked ({reason})")
+            raise
         return resized(picture, preprocess)
 
     @as_written

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from squeezekit import files
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES
 from squeezekit.runtime.model import Model
@@ -93,22 +94,23 @@ def evaluate(
             than 5 % of the images unreadable.
         FormatError: a file of arrays is damaged.
     """
-    files = find_files(folder)
-    if files:
-        return _evaluate_files_of_many(model, files, progress)
+    of_many = find_files(folder)
+    if of_many:
+        return _evaluate_files_of_many(model, of_many, progress)
     root = _find(folder)
-    folders = _folders(root)
+    folders = files.folder_names(root)
     if not folders:
         raise DataError(f"{root}: expected class folders with images, found none")
     paths: list[str] = []
     labels: list[str] = []
-    for class_folder in folders:
-        _require_known(model, class_folder.name, str(class_folder))
-        images = _images(class_folder)
+    for label in folders:
+        class_folder = root / label
+        _require_known(model, label, str(class_folder))
+        images = files.regular_names(class_folder, IMAGE_SUFFIXES)
         if not images:
             raise DataError(f"{class_folder}: no images in this class folder")
-        paths += map(str, images)
-        labels += [class_folder.name] * len(images)
+        paths += [os.path.join(class_folder, image) for image in images]
+        labels += [label] * len(images)
     return evaluate_files(model, paths, labels, progress=progress)
 
 
@@ -199,9 +201,9 @@ def evaluate_images(
 
 
 def _evaluate_files_of_many(
-    model: Model, files: Sequence[Path], progress: Callable[[int, int], None] | None
+    model: Model, of_many: Sequence[Path], progress: Callable[[int, int], None] | None
 ) -> Evaluation:
-    parts = open_parts(files)
+    parts = open_parts(of_many)
     images = parts.images.take(parts.test) if len(parts.test) else parts.images
     names = images.class_names
     numbered = all(name.isdecimal() for name in names)
@@ -234,18 +236,6 @@ def _find(folder: str | os.PathLike[str]) -> Path:
         raise DataError(f"Expected a folder of class folders, received a file: {folder}")
     test = root / "test"
     # A folder of images named `test` is a class of tests.
-    if test.is_dir() and _folders(test) and not _images(test):
+    if test.is_dir() and files.folder_names(test) and not files.regular_names(test, IMAGE_SUFFIXES):
         return test
     return root
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(
-        entry
-        for entry in folder.iterdir()
-        if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".") and entry.is_file()
-    )

@@ -217,8 +217,8 @@ def _looked(folder: str | os.PathLike[str]) -> dict[str, tuple[int, int]]:
                 continue
             try:
                 status = entry.stat()
-            except FileNotFoundError:
-                # Gone between the list and the look.
+            except OSError:
+                # Gone between the list and the look, or a link that leads nowhere.
                 continue
             found[entry.name] = (status.st_size, status.st_mtime_ns)
     return found

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from squeezekit import files
 from squeezekit.errors import FormatError
 from squeezekit.imaging import fit, open_rgb, to_rgb
 from squeezekit.preprocess import Preprocess
@@ -135,7 +136,7 @@ def load(path: str | os.PathLike[str], *, threads: int = 1) -> Model:
     Raises:
         ValueError: not an image classifier.
         FormatError: neither a `.sqz` nor a `.tflite`, or damaged.
-        OSError: the file cannot be read.
+        OSError: it cannot be read, or is no regular file.
 
     Example:
         >>> load("photo.tflite")
@@ -144,7 +145,7 @@ def load(path: str | os.PathLike[str], *, threads: int = 1) -> Model:
         FileNotFoundError: [Errno 2] No such file or directory: 'photo.tflite'
     """
     source = Path(path)
-    data = source.read_bytes()
+    data = files.read_regular(source)
     try:
         return assemble(source, read_contents(data), threads=threads)
     except FormatError as error:

@@ -5,7 +5,6 @@ any of them can be read at any time, and nothing is ever written under a name th
 """
 
 import dataclasses
-import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -84,7 +83,7 @@ class ShardSet:
             most: how many, about; at least 1.
         """
         return [
-            picture_size(io.BytesIO(self.read(place)))
+            picture_size(self.read(place))
             for place in range(0, len(self), max(1, len(self) // most))
         ]
 

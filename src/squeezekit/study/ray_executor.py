@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import platform
+import signal
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,8 +22,9 @@ __all__ = ["RayExecutor"]
 
 # Tasks travel with their arguments and give back a record: little, while Ray would take a third of the memory.
 _OBJECT_STORE_BYTES = 128 << 20
-# How long a task may take to put its files in order once it is cancelled, before its worker is killed.
-_FAREWELL_SECONDS = 10
+# How long a task may take to put its files in order once it is cancelled, before its worker is killed: enough for a
+# worker on a busy machine, which sees that it is cancelled only after the training step that it is in.
+_FAREWELL_SECONDS = 30
 # Between two looks at what the running tasks say.
 _LOOK_AGAIN = 2
 
@@ -114,6 +116,9 @@ def _work(
     *needed: Any,
 ) -> Any:
     """Run a task in a worker; that `needed` is there has had Ray wait for it."""
+    # Ray interrupts a task that is cancelled as Ctrl-C does, and nothing happens where that is ignored: in every
+    # process below a shell's background job, which long studies are.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # TensorFlow reads them when it makes its first tensor, which no import does.
     for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ[variable] = str(threads)

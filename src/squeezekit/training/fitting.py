@@ -10,7 +10,15 @@ import keras
 import numpy as np
 
 from squeezekit import compress, files
-from squeezekit.data import Dataset, Images, batches, class_weights, oversampled, steps_per_epoch
+from squeezekit.data import (
+    Dataset,
+    Images,
+    batches,
+    class_weights,
+    lost_images,
+    oversampled,
+    steps_per_epoch,
+)
 from squeezekit.preprocess import Preprocess
 from squeezekit.training.checkpoint import Checkpoint
 from squeezekit.training.distil import Distil, Distiller
@@ -100,6 +108,7 @@ def fit(
     Raises:
         ValueError: the folder's checkpoint is of another training, or the teacher does not fit the model.
         FormatError: the checkpoint is damaged.
+        DataError: an image is gone or was changed since the dataset was opened.
     """
     settings = settings.for_images(len(dataset.train))
     train, weights = _balanced(dataset, settings)
@@ -135,6 +144,7 @@ def fit(
         _build_metrics(trainee, model.output_shape[-1])
         start, curves = _resume(model, trainee.optimizer, path, {**who, "arithmetic": arithmetic})
         if start < settings.epochs:
+            stack.enter_context(lost_images())
             total = settings.epochs * steps
             ramps = (
                 [compress.Schedule(model, total_steps=total, initial_step=start * steps)]
