@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from squeezekit.codec import bits, contexts, fitting, frequencies, huffman, lockstep, rans
+from squeezekit.codec import bits, contexts, fitting, frequencies, huffman, lists, lockstep, rans
 from squeezekit.errors import FormatError
 
 __all__ = [
@@ -77,6 +77,8 @@ class HistogramCoder(Coder):
         """Code at least one symbol; `histogram` int64 (alphabet,) counts them."""
 
 
+# Streams whose headers are read together; what a header makes is bounded, this bounds all that are held at once.
+_MOST_JOBS = 256
 # Steps that a static stream is decoded by at a time.
 _STATIC_STEPS = 256
 
@@ -187,16 +189,21 @@ class LockStep(Coder):
     decode_with = "lock step"
 
     @abc.abstractmethod
-    def parse(self, job: Job) -> lockstep.Stream:
-        """Read a stream's headers."""
+    def parse(self, job: Job) -> lists.Parser[lockstep.Stream]:
+        """Read a stream's headers, beside others."""
 
     def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
         """See `Coder`."""
-        return lockstep.decode([job.coder.parse(job) for job in jobs if isinstance(job.coder, LockStep)])
+        outputs: list[np.ndarray] = []
+        for first in range(0, len(jobs), _MOST_JOBS):
+            part = jobs[first : first + _MOST_JOBS]
+            parsers = [job.coder.parse(job) for job in part if isinstance(job.coder, LockStep)]
+            outputs += lockstep.decode(lists.together(parsers))
+        return outputs
 
     def code_bytes(self, job: Job) -> int:
         """See `Coder`; words are of two bytes."""
-        return 2 * sum(int(lanes.counts.sum()) for lanes in self.parse(job).lanes)
+        return 2 * sum(int(lanes.counts.sum()) for lanes in lists.alone(self.parse(job)).lanes)
 
 
 class Rans(LockStep, HistogramCoder):
@@ -228,15 +235,16 @@ class Rans(LockStep, HistogramCoder):
             return table.data
         return table.data + rans.encode_static(symbols, histogram, table)
 
-    def parse(self, job: Job) -> Static:
+    def parse(self, job: Job) -> lists.Parser[lockstep.Stream]:
         """See `LockStep`."""
         reader = bits.Reader(job.payload)
-        table = frequencies.read(reader, job.alphabet, job.count)
+        table = yield from frequencies.read(reader, job.alphabet, job.count)
         dtype = np.dtype(np.uint8 if job.alphabet <= 256 else np.uint16)
         if len(table.symbols) == 1:
             reader.finish()
             return Static(job.count, dtype, table, ())
-        return Static(job.count, dtype, table, (rans.read(reader, job.count),))
+        lanes = yield from rans.read(reader, job.count)
+        return Static(job.count, dtype, table, (lanes,))
 
 
 class Contexts(LockStep):
@@ -248,7 +256,7 @@ class Contexts(LockStep):
     tag = 3
     name = "contexts"
 
-    def parse(self, job: Job) -> contexts.Symbols:
+    def parse(self, job: Job) -> lists.Parser[lockstep.Stream]:
         """See `LockStep`."""
         return contexts.read(job.payload, job.count, job.alphabet)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from squeezekit.codec import bits
+from squeezekit.codec import bits, lists
 from squeezekit.codec.coders import (
     Coder,
     Job,
@@ -116,8 +116,8 @@ def candidates(
         yield from _signed(elements, coders, shape)
 
 
-def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> Plan:
-    """Read the rest of a payload whose first byte was `form`.
+def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> lists.Parser[Plan]:
+    """Read the rest of a payload whose first byte was `form`, beside others.
 
     Args:
         form: one of this module's forms.
@@ -139,7 +139,7 @@ def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> P
     if form == PLANES:
         return _parse_planes(reader, count, item_bytes)
     if form == PALETTE:
-        return _parse_palette(reader, count, item_bytes)
+        return (yield from _parse_palette(reader, count, item_bytes))
     raise FormatError(f"tensor form {form} is unknown to this squeezekit")
 
 
@@ -315,9 +315,10 @@ def _palette(palette: Palette, coders: Sequence[Coder], shape: Sequence[int]) ->
         yield Candidate.of(head + stream)
 
 
-def _parse_palette(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
+def _parse_palette(reader: bits.Reader, count: int, item_bytes: int) -> lists.Parser[Plan]:
     size = reader.varint(min(count, MAX_PALETTE))
-    keys = np.cumsum(reader.numbers(size) + 1) - 1
+    gaps = yield lists.numbers, (reader, size)
+    keys = np.cumsum(gaps + 1) - 1
     if item_bytes not in (2, 4) or size == 0 or int(keys[-1]) >= 1 << (8 * item_bytes):
         raise FormatError("a codebook of values that the tensor cannot hold")
     job = parse_stream(reader, count, size, last=True)

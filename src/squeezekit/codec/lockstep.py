@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from squeezekit.codec.frequencies import fill_decoding_table
+from squeezekit.codec.frequencies import decoding_tables
 from squeezekit.codec.rans import Lanes
 from squeezekit.errors import FormatError
 
@@ -19,6 +19,9 @@ __all__ = ["Asking", "Decoder", "Stream", "Tables", "decode"]
 # Lanes decoded together, and slots gathered before symbols are looked up: what fits a core's cache.
 _GROUP_LANES = 4096
 _BLOCK = 1 << 16
+# With fewer lanes than this, or where a larger share of them lacks a word, every lane's next word is looked at.
+_FEW_LANES = 1536
+_OFTEN = 0.3
 # With fewer words than this left to a lane, each step asks whether there are any.
 _LEAST_LEFT = 8
 # Entries of all tables that are held at once: 24 MB.
@@ -134,17 +137,17 @@ class Decoder:
     def __init__(self, lanes: Sequence[Lanes], tables: Sequence[Tables]) -> None:
         # One more of each, so that a lane that is done has something to look at.
         words = np.zeros(sum(len(own.counts) * own.rounds for own in lanes) + 1, np.uint16)
-        slots = sum(table.slots for table in tables) + 1
-        entries = np.zeros(slots, np.uint32)
         highest = max((int(table.symbols[-1]) for table in tables), default=0)
-        symbols = np.zeros(slots, np.uint8 if highest < 256 else np.uint16)
-        self._look_up = _LookUp(words, entries, symbols)
+        dtype = np.uint8 if highest < 256 else np.uint16
+        frequency = [table.frequency.reshape(-1) for table in tables]
+        symbols = [
+            np.resize(table.symbols.astype(dtype), len(own)) for table, own in zip(tables, frequency, strict=True)
+        ]
+        self._look_up = _LookUp(words, *decoding_tables(np.concatenate(frequency), np.concatenate(symbols)))
         self._parts = []
         word = entry = 0
         for own, table in zip(lanes, tables, strict=True):
             self._parts.append(_Part(own, words, word, entry, table))
-            part = slice(entry, entry + table.slots)
-            fill_decoding_table(table.frequency, table.symbols, entries[part], symbols[part])
             word += len(own.counts) * own.rounds
             entry += table.slots
 
@@ -223,7 +226,7 @@ class _LookUp:
     words: np.ndarray
     """uint16: a lane's lie side by side."""
     entries: np.ndarray
-    """See `fill_decoding_table`."""
+    """See `decoding_tables`."""
     symbols: np.ndarray
 
 
@@ -242,6 +245,11 @@ class _Run:
         self._base = np.repeat(np.array([part.first_entry for part in parts], np.uint32), widths)
         ends = np.cumsum(widths).tolist()
         self._columns = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
+        # Whole arrays of them: NumPy takes half a microsecond a call to see what a number is.
+        self._low, self._sixteen, self._lowest = (
+            np.full(ends[-1], number, np.uint32) for number in (0xFFFF, 16, 1 << 16)
+        )
+        self._often = ends[-1] < _FEW_LANES
 
     def store(self) -> None:
         for (part, width), columns in zip(self._pairs, self._columns, strict=True):
@@ -266,6 +274,7 @@ class _Run:
                     own <<= np.uint32(work.part.precision)
                     bases[:, columns] += own
         slots = np.empty((rows, lanes), np.intp)
+        before = int(self._position[:lanes].sum()) if lanes >= _FEW_LANES else 0
         done = 0
         while done < rows:
             # No lane takes more than a word a step: so long nobody need ask whether one is left.
@@ -273,6 +282,8 @@ class _Run:
             upto = min(rows, done + left) if left >= _LEAST_LEFT else rows
             self._steps(slots[done:upto], bases[done:upto], checked=left < _LEAST_LEFT)
             done = upto
+        if lanes >= _FEW_LANES:
+            self._often = int(self._position[:lanes].sum()) - before > _OFTEN * rows * lanes
         symbols = self._look_up.symbols.take(slots, mode="clip")
         for work, columns in pairs:
             work.of(work.output, row, stop)[...] = symbols[:, columns]
@@ -282,13 +293,14 @@ class _Run:
         lanes = slots.shape[1]
         state, position, end = self._state[:lanes], self._position[:lanes], self._end[:lanes]
         shift, mask = self._shift[:lanes], self._mask[:lanes]
+        low, sixteen, lowest = self._low[:lanes], self._sixteen[:lanes], self._lowest[:lanes]
         entry, share, below = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32), np.empty(lanes, bool)
-        # Whole arrays of them: NumPy takes half a microsecond a call to see what a number is.
-        low, sixteen, lowest = (np.full(lanes, number, np.uint32) for number in (0xFFFF, 16, 1 << 16))
+        word, some = np.empty(lanes, np.uint16), np.empty(lanes, bool)
         word_bits = np.array(16, np.uint32)
-        bitwise_and, add, multiply, less = np.bitwise_and, np.add, np.multiply, np.less
-        right_shift, copyto, find = np.right_shift, np.copyto, below.nonzero
-        look_up, next_words = self._look_up.entries.take, self._look_up.words.take
+        bitwise_and, bitwise_or, add, multiply, less = np.bitwise_and, np.bitwise_or, np.add, np.multiply, np.less
+        right_shift, left_shift, copyto, find = np.right_shift, np.left_shift, np.copyto, below.nonzero
+        look_up, next_words, putmask = self._look_up.entries.take, self._look_up.words.take, np.putmask
+        often = self._often
         for slot, base in zip(slots, bases, strict=True):
             bitwise_and(state, mask, entry)
             add(entry, base, entry)
@@ -300,6 +312,17 @@ class _Run:
             right_shift(entry, sixteen, entry)
             add(state, entry, state)
             less(state, lowest, below)
+            if often:
+                # Every lane's next word, then those that are needed.
+                if checked:
+                    less(position, end, some)
+                    bitwise_and(below, some, below)
+                next_words(position, None, word, "clip")
+                left_shift(state, sixteen, share)
+                bitwise_or(share, word, share)
+                putmask(state, below, share)
+                add(position, below, position)
+                continue
             # Most lanes have enough; those that lack a word are few enough to pick out.
             lacking = find()[0]
             places = position.take(lacking)

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from squeezekit.codec import bits, frequencies
+from squeezekit.codec import bits, frequencies, lists
 from squeezekit.errors import FormatError
 
 __all__ = ["MAX_LANES", "Lanes", "encode", "encode_static", "lane_count", "read", "size_bytes"]
@@ -167,8 +167,8 @@ class Lanes:
         rows.T[full:][filled] = self.words[full * lanes :]
 
 
-def read(reader: bits.Reader, symbols: int, phases: int = 1) -> Lanes:
-    """Read lanes, which reach to the reader's end.
+def read(reader: bits.Reader, symbols: int, phases: int = 1) -> lists.Parser[Lanes]:
+    """Read lanes, which reach to the reader's end, beside others.
 
     Raises:
         FormatError: not the lanes of so many symbols.
@@ -177,17 +177,18 @@ def read(reader: bits.Reader, symbols: int, phases: int = 1) -> Lanes:
     if count == 0:
         raise FormatError("a stream without lanes")
     mean = reader.varint()
-    lengths = bits.unzigzag(reader.numbers(count)) + mean if count > 1 else np.array([mean])
+    lengths = np.array([mean])
+    if count > 1:
+        differences = yield lists.numbers, (reader, count)
+        lengths = bits.unzigzag(differences) + mean
     # At most one word a symbol.
     if lengths.min() < 0 or lengths.max() > _WORD_BITS * (2 + phases + symbols // count):
         raise FormatError("lanes that do not fill their stream")
     # A state that lies below 2**16 has taken in all its words.
     counts = np.maximum(lengths // _WORD_BITS - 1, 0)
     widths = lengths - _WORD_BITS * counts
-    low = reader.take((int(widths.sum()) + 7) // 8)
-    states = bits.read_bits(np.frombuffer(low, np.uint8), 0, widths) | np.uint64(1) << widths.astype(
-        np.uint64
-    )
+    states = yield lists.fields, (reader, widths)
+    states |= np.uint64(1) << widths.astype(np.uint64)
     body = reader.rest()
     if len(body) != 2 * int(counts.sum()):
         raise FormatError("lanes that do not fill their stream")

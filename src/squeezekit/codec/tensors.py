@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from squeezekit.codec import bits, masks
+from squeezekit.codec import bits, lists, masks
 from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, framed, parse_stream, stream_bytes
 from squeezekit.codec.forms import (
     Candidate,
@@ -28,7 +28,7 @@ from squeezekit.codec.forms import (
 )
 from squeezekit.errors import FormatError
 
-__all__ = ["ITEM_BYTES", "Plan", "decode", "encode", "entropy_bound_bytes", "parse"]
+__all__ = ["ITEM_BYTES", "Plan", "decode", "encode", "entropy_bound_bytes", "parse", "parser"]
 
 ITEM_BYTES = (1, 2, 4, 8)
 # First byte of a sparse payload; `forms` holds the others.
@@ -119,7 +119,7 @@ def _sparse_grouped(
     return Candidate(len(head) + 3 + stream_bytes(counts, coders) + inner.size_bytes, write)
 
 
-def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
+def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> lists.Parser[Plan]:
     common = np.frombuffer(reader.take(item_bytes), f"<u{item_bytes}")[0]
     group, stride = reader.byte(), reader.varint(count)
     rest_count = reader.varint(count)
@@ -128,7 +128,7 @@ def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
         raise FormatError("a sparse tensor whose masks do not fit it")
     places = parse_stream(reader, -(-count // group), 1 << group, last=False)
     # Only one level: the rest of a sparse tensor is never sparse itself.
-    inner = parse_form(reader.byte(), reader, rest_count, item_bytes)
+    inner = yield from parse_form(reader.byte(), reader, rest_count, item_bytes)
 
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
         rest = np.empty(rest_count, out.dtype)
@@ -157,7 +157,12 @@ def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
 
 
 def parse(payload: bytes | memoryview, size_bytes: int, item_bytes: int) -> Plan:
-    """Read a payload up to its streams.
+    """Read a payload up to its streams; see `parser`."""
+    return lists.alone(parser(payload, size_bytes, item_bytes))
+
+
+def parser(payload: bytes | memoryview, size_bytes: int, item_bytes: int) -> lists.Parser[Plan]:
+    """Read a payload up to its streams, beside others.
 
     Args:
         payload: what `encode` returned.
@@ -173,8 +178,8 @@ def parse(payload: bytes | memoryview, size_bytes: int, item_bytes: int) -> Plan
     form = reader.byte()
     count = size_bytes // item_bytes
     if form == SPARSE:
-        return _parse_sparse(reader, count, item_bytes)
-    return parse_form(form, reader, count, item_bytes)
+        return (yield from _parse_sparse(reader, count, item_bytes))
+    return (yield from parse_form(form, reader, count, item_bytes))
 
 
 def decode(plans: Sequence[Plan], outputs: Sequence[np.ndarray]) -> None:
