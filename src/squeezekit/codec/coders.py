@@ -41,6 +41,8 @@ class Job:
     """Symbols in the stream, at least 1."""
     alphabet: int
     """Symbols lie in [0, alphabet); at most 65,536."""
+    out: np.ndarray | None = None
+    """Where symbols may be written to at once, (count,) of uint8, of an alphabet of at most 256."""
 
 
 class Coder(abc.ABC):
@@ -53,8 +55,12 @@ class Coder(abc.ABC):
     """Streams of coders that say the same here are decoded together, by any of those coders."""
 
     @abc.abstractmethod
-    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def decode(self, jobs: Sequence[Job], around_bytes: int) -> list[np.ndarray]:
         """Decode many streams at once; one array (count,) each.
+
+        Args:
+            jobs: of this coder, or of others that say the same in `decode_with`.
+            around_bytes: memory that may be taken beside the arrays, roughly.
 
         Raises:
             FormatError: a stream does not hold `count` symbols of its alphabet.
@@ -111,7 +117,7 @@ class Plain(HistogramCoder):
         writer.write(symbols, np.broadcast_to(np.int64(width), symbols.shape))
         return writer.to_bytes()
 
-    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def decode(self, jobs: Sequence[Job], around_bytes: int) -> list[np.ndarray]:
         """See `Coder`."""
         return [self._decode(job) for job in jobs]
 
@@ -148,7 +154,7 @@ class Huffman(HistogramCoder):
         """See `Coder`."""
         return huffman.encode(symbols, histogram)
 
-    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def decode(self, jobs: Sequence[Job], around_bytes: int) -> list[np.ndarray]:
         """See `Coder`."""
         return huffman.decode([huffman.read(job.payload, job.count, job.alphabet) for job in jobs])
 
@@ -166,7 +172,14 @@ class Static:
     table: frequencies.Table
     lanes: tuple[rans.Lanes, ...]
     """None if one symbol is alone."""
+    out: np.ndarray | None = None
+    """See `Job`."""
     held_symbols = 0
+
+    @property
+    def steps(self) -> int:
+        """See `lockstep.Stream`."""
+        return self.count // len(self.lanes[0].counts) if self.lanes else 0
 
     def tables(self) -> list[lockstep.Tables]:
         """See `lockstep.Stream`."""
@@ -175,8 +188,10 @@ class Static:
 
     def decoding(self) -> lockstep.Asking:
         """See `lockstep.Stream`; asks for some at a time, beside the phases of other streams."""
-        out = np.full(self.count, self.table.symbols[0], self.dtype)
-        if self.lanes:
+        out = np.empty(self.count, self.dtype) if self.out is None else self.out
+        if not self.lanes:
+            out[...] = self.table.symbols[0]
+        else:
             block = _STATIC_STEPS * len(self.lanes[0].counts)
             for first in range(0, self.count, block):
                 yield 0, out[first : first + block], None
@@ -192,13 +207,13 @@ class LockStep(Coder):
     def parse(self, job: Job) -> lists.Parser[lockstep.Stream]:
         """Read a stream's headers, beside others."""
 
-    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def decode(self, jobs: Sequence[Job], around_bytes: int) -> list[np.ndarray]:
         """See `Coder`."""
         outputs: list[np.ndarray] = []
         for first in range(0, len(jobs), _MOST_JOBS):
             part = jobs[first : first + _MOST_JOBS]
             parsers = [job.coder.parse(job) for job in part if isinstance(job.coder, LockStep)]
-            outputs += lockstep.decode(lists.together(parsers))
+            outputs += lockstep.decode(lists.together(parsers), around_bytes)
         return outputs
 
     def code_bytes(self, job: Job) -> int:
@@ -242,9 +257,9 @@ class Rans(LockStep, HistogramCoder):
         dtype = np.dtype(np.uint8 if job.alphabet <= 256 else np.uint16)
         if len(table.symbols) == 1:
             reader.finish()
-            return Static(job.count, dtype, table, ())
+            return Static(job.count, dtype, table, (), job.out)
         lanes = yield from rans.read(reader, job.count)
-        return Static(job.count, dtype, table, (lanes,))
+        return Static(job.count, dtype, table, (lanes,), job.out)
 
 
 class Contexts(LockStep):
@@ -258,7 +273,7 @@ class Contexts(LockStep):
 
     def parse(self, job: Job) -> lists.Parser[lockstep.Stream]:
         """See `LockStep`."""
-        return contexts.read(job.payload, job.count, job.alphabet)
+        return contexts.read(job.payload, job.count, job.alphabet, job.out)
 
 
 _PLAIN, _HUFFMAN, _RANS, _CONTEXTS = Plain(), Huffman(), Rans(), Contexts()
@@ -346,11 +361,16 @@ def parse_stream(reader: bits.Reader, count: int, alphabet: int, *, last: bool) 
     return Job(_BY_TAG[tag], payload, count, alphabet)
 
 
-def decode_jobs(jobs: Sequence[Job]) -> list[np.ndarray]:
-    """Decode streams, those of one coder together, and return them in the order of `jobs`."""
+def decode_jobs(jobs: Sequence[Job], around_bytes: int = 0) -> list[np.ndarray]:
+    """Decode streams, those of one coder together, and return them in the order of `jobs`.
+
+    Args:
+        jobs: from `parse_stream`.
+        around_bytes: memory that decoding may take beside its outputs, roughly; a least and a most are set for it.
+    """
     outputs: dict[int, np.ndarray] = {}
     kinds = {coder.decode_with: coder for coder in _BY_TAG.values()}
     for kind, coder in kinds.items():
         own = [index for index, job in enumerate(jobs) if job.coder.decode_with == kind]
-        outputs.update(zip(own, coder.decode([jobs[index] for index in own]), strict=True))
+        outputs.update(zip(own, coder.decode([jobs[index] for index in own], around_bytes), strict=True))
     return [outputs[index] for index in range(len(jobs))]

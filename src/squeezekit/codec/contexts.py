@@ -166,6 +166,8 @@ class Symbols:
     masks: Masks | None
     model: Model
     own_lanes: rans.Lanes
+    out: np.ndarray | None = None
+    """Where the symbols go, in order."""
 
     @property
     def lanes(self) -> tuple[rans.Lanes, ...]:
@@ -176,6 +178,12 @@ class Symbols:
     def held_symbols(self) -> int:
         """See `lockstep.Stream`."""
         return self.grid.size
+
+    @property
+    def steps(self) -> int:
+        """See `lockstep.Stream`."""
+        steps = self.grid.size // len(self.own_lanes.counts)
+        return steps if self.masks is None else steps + self.masks.count // len(self.masks.lanes.counts)
 
     def tables(self) -> list[Tables]:
         """See `lockstep.Stream`."""
@@ -196,8 +204,9 @@ class Symbols:
             for first in range(0, len(places), block):
                 yield 1, places[first : first + block], None
             present = masks.unfold(places, grid)
+            del places
         field = Field(grid, present, typical(self.model.table, self.base))
-        out = np.full((grid.positions, grid.kernels), self.base, self.dtype)
+        del present
         for positions in grid.phases:
             counts = [field.count(position) for position in positions]
             if not any(counts):
@@ -206,9 +215,11 @@ class Symbols:
             symbols = np.empty(len(classes), self.dtype)
             yield 0, symbols, classes
             for position, part in zip(positions, _parts(symbols, counts), strict=True):
-                field.put(position, out[position], part)
-                np.subtract(out[position], self.base, out=field.values[position], dtype=np.int16)
-        return grid.in_order(out)
+                field.put(position, field.values[position], part.astype(np.int16) - np.int16(self.base))
+        field.values += np.int16(self.base)
+        out = np.empty(grid.size, self.dtype) if self.out is None else self.out
+        grid.put_in_order(field.values, out)
+        return out
 
 
 def _parts(symbols: np.ndarray, counts: list[int]) -> Iterator[np.ndarray]:
@@ -218,8 +229,16 @@ def _parts(symbols: np.ndarray, counts: list[int]) -> Iterator[np.ndarray]:
         first += count
 
 
-def read(data: memoryview, count: int, alphabet: int) -> lists.Parser[Symbols]:
+def read(
+    data: memoryview, count: int, alphabet: int, out: np.ndarray | None = None
+) -> lists.Parser[Symbols]:
     """Read a stream up to its lanes, beside others.
+
+    Args:
+        data: exactly one stream.
+        count: its symbols.
+        alphabet: they lie in [0, alphabet).
+        out: where they go, (count,) of a type that holds them.
 
     Raises:
         FormatError: not a stream of so many symbols of this alphabet.
@@ -254,4 +273,4 @@ def read(data: memoryview, count: int, alphabet: int) -> lists.Parser[Symbols]:
     model = yield from _read_model(reader, alphabet, grid, bool(sparse))
     dtype = np.dtype(np.uint8 if alphabet <= 256 else np.uint16)
     lanes = yield from rans.read(reader, count, len(grid.phases))
-    return Symbols(grid, dtype, base, mask, model, lanes)
+    return Symbols(grid, dtype, base, mask, model, lanes, out)

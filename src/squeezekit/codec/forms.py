@@ -76,6 +76,8 @@ class Plan:
     """Takes the decoded streams, in the order of `jobs`, and writes the elements into the given array."""
     plain_bytes: int = 0
     """Elements that are in no stream but stored as they are."""
+    direct: bool = False
+    """Whether the only stream is decoded into the array that is to be filled, and changed in place."""
 
     @property
     def weight_bytes(self) -> int:
@@ -229,14 +231,15 @@ def _parse_planes(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
         planes = out.view(np.uint8).reshape(-1, item_bytes)
         for row, stream in enumerate(streams):
-            planes[:, row] = stream
+            if stream is not out:
+                planes[:, row] = stream
         if rotated == _SIGNED:
             np.bitwise_xor(out, 128, out=out)
         elif rotated:
             for first in range(0, count, _CHUNK):
                 out[first : first + _CHUNK] = _rotate_right(out[first : first + _CHUNK])
 
-    return Plan(_coder_label("planes", jobs), jobs, fill)
+    return Plan(_coder_label("planes", jobs), jobs, fill, direct=item_bytes == 1)
 
 
 # --- palette ---------------------------------------------------------------------------------------------

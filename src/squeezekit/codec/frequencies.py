@@ -302,7 +302,7 @@ def decoding_tables(frequency: np.ndarray, symbols: np.ndarray) -> tuple[np.ndar
     """
     # NumPy repeats by no integers wider than the machine's own, which on a 32-bit system int64 is.
     times = frequency.astype(np.intp)
-    times[-1] += 1
+    times[-1:] += 1
     starts = np.cumsum(frequency) - frequency
     # Unsigned arithmetic wraps around, so that one repetition holds what is the same for all slots of a symbol.
     entries = np.repeat((frequency - (starts << 16)).astype(np.uint32), times)

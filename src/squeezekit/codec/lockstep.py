@@ -5,7 +5,8 @@ that streams which take turns (a phase of one waits for nothing in another) take
 """
 
 import dataclasses
-from collections.abc import Generator, Sequence
+import itertools
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,16 +19,18 @@ __all__ = ["Asking", "Decoder", "Stream", "Tables", "decode"]
 
 # Lanes decoded together, and slots gathered before symbols are looked up: what fits a core's cache.
 _GROUP_LANES = 4096
-_BLOCK = 1 << 16
-# With fewer lanes than this, or where a larger share of them lacks a word, every lane's next word is looked at.
-_FEW_LANES = 1536
-_OFTEN = 0.3
+_BLOCK = 1 << 15
+_LEAST_ROWS = 16
+# Symbols looked up before they are dealt out to their streams.
+_SYMBOLS = 1 << 16
 # With fewer words than this left to a lane, each step asks whether there are any.
 _LEAST_LEFT = 8
-# Entries of all tables that are held at once: 24 MB.
-_MAX_ENTRIES = 1 << 22
-# Symbols of streams in several phases, some hundred bytes each.
-_MAX_HELD = 1 << 22
+# What streams that are decoded together may take beside their outputs: never more, and never less.
+_MOST_BYTES = 1 << 25
+_LEAST_BYTES = 1 << 19
+# Bytes of a slot in the tables, and of a symbol of a stream in several phases: its value, its place, its table.
+_SLOT_BYTES = 6
+_HELD_BYTES = 6
 
 Asking = Generator[tuple[int, np.ndarray, "np.ndarray | None"], None, np.ndarray]
 """Yields (which part of the stream, where its next symbols go, which table each has), and returns the stream's
@@ -45,6 +48,10 @@ class Stream(Protocol):
     def held_symbols(self) -> int:
         """Symbols that everything is kept of until the last is decoded."""
 
+    @property
+    def steps(self) -> int:
+        """Symbols of the longest lane, of all its parts together."""
+
     def tables(self) -> "Sequence[Tables]":
         """Build the tables of each part."""
 
@@ -52,25 +59,34 @@ class Stream(Protocol):
         """Ask for one phase after the other."""
 
 
-def decode(streams: Sequence[Stream]) -> list[np.ndarray]:
-    """Decode streams together; their outputs, in order.
+def decode(streams: Sequence[Stream], around_bytes: int = _MOST_BYTES) -> list[np.ndarray]:
+    """Decode streams together, as many at a time as memory allows; their outputs, in order.
+
+    Args:
+        streams: with their headers read.
+        around_bytes: what tables and the like may take: more makes it faster.
 
     Raises:
         FormatError: a stream does not end where it should.
     """
-    outputs: list[np.ndarray] = []
+    limit = min(max(around_bytes, _LEAST_BYTES), _MOST_BYTES)
+    outputs: dict[int, np.ndarray] = {}
     batch: list[tuple[Stream, Sequence[Tables]]] = []
-    entries = held = 0
-    for stream in streams:
-        tables = stream.tables()
-        entries += sum(table.slots for table in tables)
-        held += stream.held_symbols
-        if batch and (entries > _MAX_ENTRIES or held > _MAX_HELD):
-            outputs += _decode_batch(batch)
-            batch = []
-            entries, held = sum(table.slots for table in tables), stream.held_symbols
-        batch.append((stream, tables))
-    return outputs + (_decode_batch(batch) if batch else [])
+    numbers: list[int] = []
+    total = 0
+    # Those of equally many steps together: a batch takes as many as its longest stream.
+    for number in sorted(range(len(streams)), key=lambda number: -streams[number].steps):
+        tables = streams[number].tables()
+        size = _SLOT_BYTES * sum(table.slots for table in tables)
+        size += _HELD_BYTES * streams[number].held_symbols
+        if batch and total + size > limit:
+            outputs.update(zip(numbers, _decode_batch(batch), strict=True))
+            batch, numbers, total = [], [], 0
+        batch.append((streams[number], tables))
+        numbers.append(number)
+        total += size
+    outputs.update(zip(numbers, _decode_batch(batch) if batch else [], strict=True))
+    return [outputs[number] for number in range(len(streams))]
 
 
 def _decode_batch(batch: Sequence[tuple[Stream, Sequence["Tables"]]]) -> list[np.ndarray]:
@@ -139,10 +155,10 @@ class Decoder:
         words = np.zeros(sum(len(own.counts) * own.rounds for own in lanes) + 1, np.uint16)
         highest = max((int(table.symbols[-1]) for table in tables), default=0)
         dtype = np.uint8 if highest < 256 else np.uint16
-        frequency = [table.frequency.reshape(-1) for table in tables]
-        symbols = [
-            np.resize(table.symbols.astype(dtype), len(own)) for table, own in zip(tables, frequency, strict=True)
-        ]
+        frequency = [np.zeros(0, np.int64), *(table.frequency.reshape(-1) for table in tables)]
+        symbols = [np.zeros(0, dtype)]
+        for table in tables:
+            symbols.append(np.resize(table.symbols.astype(dtype), table.frequency.size))
         self._look_up = _LookUp(words, *decoding_tables(np.concatenate(frequency), np.concatenate(symbols)))
         self._parts = []
         word = entry = 0
@@ -249,7 +265,6 @@ class _Run:
         self._low, self._sixteen, self._lowest = (
             np.full(ends[-1], number, np.uint32) for number in (0xFFFF, 16, 1 << 16)
         )
-        self._often = ends[-1] < _FEW_LANES
 
     def store(self) -> None:
         for (part, width), columns in zip(self._pairs, self._columns, strict=True):
@@ -262,46 +277,61 @@ class _Run:
         if row is None or stop is None:
             rows = 1
         else:
-            rows = min(stop - row, max(1, _BLOCK // lanes))
+            rows = min(stop - row, max(1, _SYMBOLS // lanes))
             stop = row + rows
-        bases = np.broadcast_to(self._base[:lanes], (rows, lanes))
         pairs = list(zip(active, self._columns, strict=False))
-        if any(work.tables is not None for work in active):
-            bases = bases.copy()
-            for work, columns in pairs:
-                if work.tables is not None:
-                    own = work.of(work.tables, row, stop).astype(np.uint32)
-                    own <<= np.uint32(work.part.precision)
-                    bases[:, columns] += own
-        slots = np.empty((rows, lanes), np.intp)
-        before = int(self._position[:lanes].sum()) if lanes >= _FEW_LANES else 0
-        done = 0
-        while done < rows:
-            # No lane takes more than a word a step: so long nobody need ask whether one is left.
-            left = int((self._end[:lanes] - self._position[:lanes]).min())
-            upto = min(rows, done + left) if left >= _LEAST_LEFT else rows
-            self._steps(slots[done:upto], bases[done:upto], checked=left < _LEAST_LEFT)
-            done = upto
-        if lanes >= _FEW_LANES:
-            self._often = int(self._position[:lanes].sum()) - before > _OFTEN * rows * lanes
-        symbols = self._look_up.symbols.take(slots, mode="clip")
+        own_tables = any(work.tables is not None for work in active)
+        symbols = np.empty((rows, lanes), self._look_up.symbols.dtype)
+        block = max(_LEAST_ROWS, _BLOCK // lanes)
+        slots = np.empty((min(rows, block), lanes), np.intp)
+        for first in range(0, rows, block):
+            some = slots[: rows - first]
+            bases: Iterable[np.ndarray] = itertools.repeat(self._base[:lanes], len(some))
+            if own_tables:
+                bases = self._bases(pairs, row, first, some.shape)
+            self._decode_block(some, bases)
+            self._look_up.symbols.take(some, out=symbols[first : first + block], mode="clip")
         for work, columns in pairs:
             work.of(work.output, row, stop)[...] = symbols[:, columns]
         return rows
 
-    def _steps(self, slots: np.ndarray, bases: np.ndarray, *, checked: bool) -> None:
+    def _bases(
+        self, pairs: Sequence[tuple[_Work, slice]], row: int | None, first: int, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        """Where the table of each symbol begins, for some steps: uint32 (steps, lanes)."""
+        bases = np.empty(shape, np.uint32)
+        bases[...] = self._base[: shape[1]]
+        start = None if row is None else row + first
+        stop = None if start is None else start + shape[0]
+        for work, columns in pairs:
+            if work.tables is not None:
+                own = work.of(work.tables, start, stop).astype(np.uint32)
+                own <<= np.uint32(work.part.precision)
+                bases[:, columns] += own
+        return bases
+
+    def _decode_block(self, slots: np.ndarray, bases: Iterable[np.ndarray]) -> None:
+        lanes, bases = slots.shape[1], iter(bases)
+        position, end = self._position[:lanes], self._end[:lanes]
+        done = 0
+        while done < len(slots):
+            # No lane takes more than a word a step: so long nobody need ask whether one is left.
+            left = int((end - position).min())
+            upto = min(len(slots), done + left) if left >= _LEAST_LEFT else len(slots)
+            self._steps(slots[done:upto], bases, checked=left < _LEAST_LEFT)
+            done = upto
+
+    def _steps(self, slots: np.ndarray, bases: Iterator[np.ndarray], *, checked: bool) -> None:
         lanes = slots.shape[1]
         state, position, end = self._state[:lanes], self._position[:lanes], self._end[:lanes]
         shift, mask = self._shift[:lanes], self._mask[:lanes]
         low, sixteen, lowest = self._low[:lanes], self._sixteen[:lanes], self._lowest[:lanes]
-        entry, share, below = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32), np.empty(lanes, bool)
-        word, some = np.empty(lanes, np.uint16), np.empty(lanes, bool)
-        word_bits = np.array(16, np.uint32)
-        bitwise_and, bitwise_or, add, multiply, less = np.bitwise_and, np.bitwise_or, np.add, np.multiply, np.less
-        right_shift, left_shift, copyto, find = np.right_shift, np.left_shift, np.copyto, below.nonzero
-        look_up, next_words, putmask = self._look_up.entries.take, self._look_up.words.take, np.putmask
-        often = self._often
-        for slot, base in zip(slots, bases, strict=True):
+        entry, share, word = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32), np.empty(lanes, np.uint16)
+        below, some = np.empty(lanes, bool), np.empty(lanes, bool)
+        bitwise_and, bitwise_or, add, multiply = np.bitwise_and, np.bitwise_or, np.add, np.multiply
+        right_shift, left_shift, copyto, less = np.right_shift, np.left_shift, np.copyto, np.less
+        look_up, next_words = self._look_up.entries.take, self._look_up.words.take
+        for slot, base in zip(slots, bases, strict=False):
             bitwise_and(state, mask, entry)
             add(entry, base, entry)
             copyto(slot, entry, "unsafe")  # NumPy gathers by integers of the width of the machine
@@ -312,26 +342,14 @@ class _Run:
             right_shift(entry, sixteen, entry)
             add(state, entry, state)
             less(state, lowest, below)
-            if often:
-                # Every lane's next word, then those that are needed.
-                if checked:
-                    less(position, end, some)
-                    bitwise_and(below, some, below)
-                next_words(position, None, word, "clip")
-                left_shift(state, sixteen, share)
-                bitwise_or(share, word, share)
-                putmask(state, below, share)
-                add(position, below, position)
-                continue
-            # Most lanes have enough; those that lack a word are few enough to pick out.
-            lacking = find()[0]
-            places = position.take(lacking)
             if checked:
-                some = places < end.take(lacking)
-                lacking, places = lacking[some], places[some]
-            refilled = state.take(lacking)
-            refilled <<= word_bits
-            refilled |= next_words(places)
-            state[lacking] = refilled
-            places += 1
-            position[lacking] = places
+                less(position, end, some)
+                bitwise_and(below, some, below)
+            # Where a word is lacking the state moves up by 16 bits and takes it in; elsewhere by none, and takes in 0.
+            # Products with what is true or false: a processor cannot guess which lanes these are, so nothing branches.
+            next_words(position, None, word, "clip")
+            add(position, below, position)
+            multiply(word, below, word)
+            multiply(sixteen, below, share)
+            left_shift(state, share, state)
+            bitwise_or(state, word, state)

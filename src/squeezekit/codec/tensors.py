@@ -15,7 +15,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from squeezekit.codec import bits, lists, masks
-from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, framed, parse_stream, stream_bytes
+from squeezekit.codec.coders import (
+    Coder,
+    Job,
+    decode_jobs,
+    encode_stream,
+    framed,
+    parse_stream,
+    stream_bytes,
+)
 from squeezekit.codec.forms import (
     Candidate,
     Palette,
@@ -40,6 +48,8 @@ _LEAST_REPEATS = 4
 # Masks make several times fewer symbols of a tensor: where that saves a second, they may take a percent more.
 _LARGE = 1 << 20
 _SPARSE_WORTH = 0.99
+# What decoding takes however small a network is; with tables and the like it shall stay below three times the network.
+_FIXED_BYTES = 1 << 20
 # Elements filled in at once: they stay in a core's cache.
 _CHUNK = 1 << 17
 
@@ -192,7 +202,13 @@ def decode(plans: Sequence[Plan], outputs: Sequence[np.ndarray]) -> None:
     Raises:
         FormatError: a payload does not decode to its tensor.
     """
-    streams = decode_jobs([job for plan in plans for job in plan.jobs])
+    jobs: list[Job] = []
+    for plan, output in zip(plans, outputs, strict=True):
+        if plan.direct:
+            jobs.append(dataclasses.replace(plan.jobs[0], out=output))
+        else:
+            jobs += plan.jobs
+    streams = decode_jobs(jobs, sum(output.nbytes for output in outputs) * 3 // 2 - _FIXED_BYTES)
     first = 0
     for plan, output in zip(plans, outputs, strict=True):
         last = first + len(plan.jobs)
