@@ -109,9 +109,7 @@ def write_model(model: Model) -> bytes:
     return head + b"".join(bits.numbers(bits.zigzag(part)) for part in parts)
 
 
-def _read_model(
-    reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool
-) -> lists.Parser[Model]:
+def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) -> lists.Parser[Model]:
     table = yield from frequencies.read(reader, alphabet, grid.size)
     kinds = reader.byte()
     scale_classes, mean_classes = kinds & 15, kinds >> 4
@@ -229,9 +227,7 @@ def _parts(symbols: np.ndarray, counts: list[int]) -> Iterator[np.ndarray]:
         first += count
 
 
-def read(
-    data: memoryview, count: int, alphabet: int, out: np.ndarray | None = None
-) -> lists.Parser[Symbols]:
+def read(data: memoryview, count: int, alphabet: int, out: np.ndarray | None = None) -> lists.Parser[Symbols]:
     """Read a stream up to its lanes, beside others.
 
     Args:

@@ -23,6 +23,8 @@ _BLOCK = 1 << 15
 _LEAST_ROWS = 16
 # Symbols looked up before they are dealt out to their streams.
 _SYMBOLS = 1 << 16
+# With so many lanes what counts is how NumPy goes through them, with fewer how often it is called.
+_WIDE = 2048
 # With fewer words than this left to a lane, each step asks whether there are any.
 _LEAST_LEFT = 8
 # What streams that are decoded together may take beside their outputs: never more, and never less.
@@ -252,19 +254,23 @@ class _Run:
     def __init__(self, group: Sequence[_Work], widths: Sequence[int], look_up: _LookUp) -> None:
         parts = [work.part for work in group]
         pairs = self._pairs = list(zip(parts, widths, strict=True))
+        first = 0
+        if len(parts) == 1:  # of whose tables the first may begin at 0
+            first = parts[0].first_entry
+            look_up = dataclasses.replace(
+                look_up, entries=look_up.entries[first:], symbols=look_up.symbols[first:]
+            )
         self._look_up = look_up
         self._state = np.concatenate([part.state[:width] for part, width in pairs])
         self._position = np.concatenate([part.position[:width] for part, width in pairs])
         self._end = np.concatenate([part.end[:width] for part, width in pairs])
         self._shift = np.repeat(np.array([part.precision for part in parts], np.uint32), widths)
         self._mask = (np.uint32(1) << self._shift) - np.uint32(1)
-        self._base = np.repeat(np.array([part.first_entry for part in parts], np.uint32), widths)
+        self._base = np.repeat(np.array([part.first_entry - first for part in parts], np.uint32), widths)
         ends = np.cumsum(widths).tolist()
         self._columns = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
         # Whole arrays of them: NumPy takes half a microsecond a call to see what a number is.
-        self._low, self._sixteen, self._lowest = (
-            np.full(ends[-1], number, np.uint32) for number in (0xFFFF, 16, 1 << 16)
-        )
+        self._constants = [np.full(ends[-1], number, np.uint32) for number in (0xFFFF, 16, 1 << 16, 4)]
 
     def store(self) -> None:
         for (part, width), columns in zip(self._pairs, self._columns, strict=True):
@@ -281,18 +287,23 @@ class _Run:
             stop = row + rows
         pairs = list(zip(active, self._columns, strict=False))
         own_tables = any(work.tables is not None for work in active)
-        symbols = np.empty((rows, lanes), self._look_up.symbols.dtype)
+        dtype = self._look_up.symbols.dtype
+        alone = len(pairs) == 1 and active[0].output.dtype == dtype
+        symbols = active[0].of(active[0].output, row, stop) if alone else np.empty((rows, lanes), dtype)
         block = max(_LEAST_ROWS, _BLOCK // lanes)
         slots = np.empty((min(rows, block), lanes), np.intp)
         for first in range(0, rows, block):
             some = slots[: rows - first]
-            bases: Iterable[np.ndarray] = itertools.repeat(self._base[:lanes], len(some))
+            bases: Iterable[np.ndarray | None] = itertools.repeat(
+                self._base[:lanes] if len(self._pairs) > 1 else None, len(some)
+            )
             if own_tables:
                 bases = self._bases(pairs, row, first, some.shape)
             self._decode_block(some, bases)
             self._look_up.symbols.take(some, out=symbols[first : first + block], mode="clip")
-        for work, columns in pairs:
-            work.of(work.output, row, stop)[...] = symbols[:, columns]
+        if not alone:
+            for work, columns in pairs:
+                work.of(work.output, row, stop)[...] = symbols[:, columns]
         return rows
 
     def _bases(
@@ -310,7 +321,7 @@ class _Run:
                 bases[:, columns] += own
         return bases
 
-    def _decode_block(self, slots: np.ndarray, bases: Iterable[np.ndarray]) -> None:
+    def _decode_block(self, slots: np.ndarray, bases: Iterable[np.ndarray | None]) -> None:
         lanes, bases = slots.shape[1], iter(bases)
         position, end = self._position[:lanes], self._end[:lanes]
         done = 0
@@ -321,19 +332,26 @@ class _Run:
             self._steps(slots[done:upto], bases, checked=left < _LEAST_LEFT)
             done = upto
 
-    def _steps(self, slots: np.ndarray, bases: Iterator[np.ndarray], *, checked: bool) -> None:
+    def _steps(self, slots: np.ndarray, bases: Iterator[np.ndarray | None], *, checked: bool) -> None:
         lanes = slots.shape[1]
         state, position, end = self._state[:lanes], self._position[:lanes], self._end[:lanes]
         shift, mask = self._shift[:lanes], self._mask[:lanes]
-        low, sixteen, lowest = self._low[:lanes], self._sixteen[:lanes], self._lowest[:lanes]
-        entry, share, word = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32), np.empty(lanes, np.uint16)
+        low, sixteen, lowest, four = (own[:lanes] for own in self._constants)
+        entry, share, word = (
+            np.empty(lanes, np.uint32),
+            np.empty(lanes, np.uint32),
+            np.empty(lanes, np.uint16),
+        )
         below, some = np.empty(lanes, bool), np.empty(lanes, bool)
+        # Arrays of one type take no more than their numbers do, those of two types one call less.
+        wide, by_one = lanes >= _WIDE, np.empty(lanes, np.intp)
         bitwise_and, bitwise_or, add, multiply = np.bitwise_and, np.bitwise_or, np.add, np.multiply
         right_shift, left_shift, copyto, less = np.right_shift, np.left_shift, np.copyto, np.less
         look_up, next_words = self._look_up.entries.take, self._look_up.words.take
         for slot, base in zip(slots, bases, strict=False):
             bitwise_and(state, mask, entry)
-            add(entry, base, entry)
+            if base is not None:
+                add(entry, base, entry)
             copyto(slot, entry, "unsafe")  # NumPy gathers by integers of the width of the machine
             look_up(slot, None, entry, "clip")
             right_shift(state, shift, state)
@@ -348,8 +366,18 @@ class _Run:
             # Where a word is lacking the state moves up by 16 bits and takes it in; elsewhere by none, and takes in 0.
             # Products with what is true or false: a processor cannot guess which lanes these are, so nothing branches.
             next_words(position, None, word, "clip")
-            add(position, below, position)
-            multiply(word, below, word)
-            multiply(sixteen, below, share)
-            left_shift(state, share, state)
-            bitwise_or(state, word, state)
+            if wide:
+                copyto(by_one, below)
+                add(position, by_one, position)
+                copyto(share, below)
+                copyto(entry, word)
+                multiply(entry, share, entry)
+                left_shift(share, four, share)
+                left_shift(state, share, state)
+                bitwise_or(state, entry, state)
+            else:
+                add(position, below, position)
+                multiply(word, below, word)
+                multiply(sixteen, below, share)
+                left_shift(state, share, state)
+                bitwise_or(state, word, state)

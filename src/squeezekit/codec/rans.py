@@ -34,6 +34,8 @@ _STEPS = 512
 _LEAST_LANE_BYTES = 384
 _WORD_BITS = 16
 _MAX_HOLES = 8
+# Words that are moved together; moving one word of every lane at a time would fetch each line of memory as often.
+_CACHE_LINE = 32
 
 
 def lane_count(symbols: int, code_bytes: float, *, steps: int = _STEPS) -> int:
@@ -162,7 +164,10 @@ class Lanes:
         """Write the words such that a lane's lie side by side; zeros (lanes * rounds,), integers."""
         lanes, full = len(self.counts), int(self.counts.min())
         rows = out.reshape(lanes, self.rounds)
-        rows[:, :full] = self.words[: full * lanes].reshape(full, lanes).T
+        body = self.words[: full * lanes].reshape(full, lanes)
+        for first in range(0, full, _CACHE_LINE):
+            stop = min(full, first + _CACHE_LINE)
+            rows[:, first:stop] = body[first:stop].T
         filled = np.arange(full, self.rounds)[:, None] < self.counts
         rows.T[full:][filled] = self.words[full * lanes :]
 

@@ -141,7 +141,8 @@ def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> lists.Par
     inner = yield from parse_form(reader.byte(), reader, rest_count, item_bytes)
 
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
-        rest = np.empty(rest_count, out.dtype)
+        in_place = inner.direct and streams[1].flags.writeable
+        rest = streams[1] if in_place else np.empty(rest_count, out.dtype)
         inner.fill(streams[1:], rest)
         block = group * stride
         size = block * max(1, _CHUNK // block)
