@@ -205,7 +205,7 @@ def decode(plans: Sequence[Plan], outputs: Sequence[np.ndarray]) -> None:
     """
     jobs: list[Job] = []
     for plan, output in zip(plans, outputs, strict=True):
-        if plan.direct:
+        if plan.direct and output.flags.c_contiguous:
             jobs.append(dataclasses.replace(plan.jobs[0], out=output))
         else:
             jobs += plan.jobs
