@@ -286,7 +286,7 @@ def _shares(wants: list[tuple[np.ndarray, int, int, int, int]]) -> list[tuple[np
     shares = ends + 1
     shares[1:] -= ends[:-1]
     shares[firsts] = ends[firsts] + 1 + np.where(total == 0, spare, 0)
-    return list(zip(np.split(levels, firsts[1:]), np.split(shares, firsts[1:]), strict=True))
+    return list(zip(lists.cut(levels, firsts), lists.cut(shares, firsts), strict=True))
 
 
 def decoding_tables(frequency: np.ndarray, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from squeezekit.codec import bits
 from squeezekit.codec.bits import Reader
 from squeezekit.errors import FormatError
 
-__all__ = ["Parser", "Want", "alone", "fields", "numbers", "segments", "together"]
+__all__ = ["Parser", "Want", "alone", "cut", "fields", "numbers", "running", "segments", "together"]
 
 T = TypeVar("T")
 Want = tuple[Callable[[list[Any]], list[Any]], Any]
@@ -73,6 +73,12 @@ def segments(counts: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.cumsum(sizes) - sizes, sizes, np.repeat(np.arange(len(sizes)), sizes)
 
 
+def cut(values: np.ndarray, firsts: np.ndarray) -> list[np.ndarray]:
+    """Lists that lie one after the other, each for itself; much faster than `np.split`."""
+    starts = firsts.tolist()
+    return [values[start:stop] for start, stop in zip(starts, [*starts[1:], len(values)], strict=True)]
+
+
 def running(values: np.ndarray, firsts: np.ndarray, lists: np.ndarray) -> np.ndarray:
     """Cumulative sums within each list; `firsts` and `lists` as from `segments`."""
     sums = np.cumsum(values)
@@ -122,16 +128,15 @@ def _numbers(wants: list[tuple[Reader, int]]) -> list[np.ndarray]:
     for (place, *_), values in zip(lists, read, strict=False):
         out[place] = values
     if lengths:
-        firsts, sizes, owner = segments([count for *_, count in lengths])
+        firsts, _, owner = segments([count for *_, count in lengths])
         steps = bits.unzigzag(np.concatenate(read[len(lists) :]))
         widths = running(steps, firsts, owner)
         if widths.min() < 0 or widths.max() > 32:
             raise FormatError("a number of more than 32 bits")
         below = np.maximum(widths - 1, 0)
-        ends = np.cumsum(sizes)[:-1]
-        low = fields([(one[1], part) for one, part in zip(lengths, np.split(below, ends), strict=True)])
+        low = fields([(one[1], part) for one, part in zip(lengths, cut(below, firsts), strict=True)])
         values = np.concatenate(low).astype(np.int64) + (widths > 0) * (np.int64(1) << below)
-        for (place, *_), part in zip(lengths, np.split(values, ends), strict=True):
+        for (place, *_), part in zip(lengths, cut(values, firsts), strict=True):
             out[place] = part
     return out
 
@@ -180,7 +185,7 @@ def _usual(
     values -= (np.int64(1) << ks)[owner]
     if values.max() > bits.MAX_NUMBER:
         raise FormatError("a number of more than 32 bits")
-    return np.split(values, firsts[1:])
+    return cut(values, firsts)
 
 
 def fields(wants: list[tuple[Reader, np.ndarray]]) -> list[np.ndarray]:
@@ -197,7 +202,7 @@ def fields(wants: list[tuple[Reader, np.ndarray]]) -> list[np.ndarray]:
         firsts, _, owner = segments([len(widths) for _, widths in chunk])
         widths = np.concatenate([widths for _, widths in chunk])
         values = _fields([reader for reader, _ in chunk], [0] * len(chunk), widths, firsts, owner)
-        out += np.split(values, firsts[1:])
+        out += cut(values, firsts)
     return out
 
 

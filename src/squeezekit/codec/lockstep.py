@@ -22,9 +22,9 @@ _GROUP_LANES = 4096
 _BLOCK = 1 << 15
 _LEAST_ROWS = 16
 # Symbols looked up before they are dealt out to their streams.
-_SYMBOLS = 1 << 16
+_SYMBOLS = 1 << 17
 # With so many lanes what counts is how NumPy goes through them, with fewer how often it is called.
-_WIDE = 2048
+_WIDE = 1024
 # With fewer words than this left to a lane, each step asks whether there are any.
 _LEAST_LEFT = 8
 # What streams that are decoded together may take beside their outputs: never more, and never less.

@@ -72,7 +72,8 @@ def encode(
         Number of lanes, their lengths, their words.
     """
     state, words, used = _run(phases, frequency, start, precision, lanes)
-    if not _balanced(used.sum(axis=0)):
+    counts = used.sum(axis=0)
+    if not _balanced(int(counts.max()), lanes, int(counts.sum())):
         # A pattern in step with the lanes: a decoder's table of them would be mostly holes.
         state, words, used = _run(phases, frequency, start, precision, 1)
     return _write_lanes(state, words, used)
@@ -124,9 +125,9 @@ def _run(
     return state, words, used
 
 
-def _balanced(counts: np.ndarray) -> bool:
-    """Whether a table with a column for each lane's words would be mostly full."""
-    return int(counts.max()) * len(counts) <= _MAX_HOLES * int(counts.sum()) + (1 << 14)
+def _balanced(most: int, lanes: int, total: int) -> bool:
+    """Whether a table with a column for each lane's words, at most so many, would be mostly full."""
+    return most * lanes <= _MAX_HOLES * total + (1 << 14)
 
 
 def _write_lanes(state: np.ndarray, words: np.ndarray, used: np.ndarray) -> bytes:
@@ -195,8 +196,9 @@ def read(reader: bits.Reader, symbols: int, phases: int = 1) -> lists.Parser[Lan
     states = yield lists.fields, (reader, widths)
     states |= np.uint64(1) << widths.astype(np.uint64)
     body = reader.rest()
-    if len(body) != 2 * int(counts.sum()):
+    total, most = int(counts.sum()), int(counts.max())
+    if len(body) != 2 * total:
         raise FormatError("lanes that do not fill their stream")
-    if not _balanced(counts):
+    if not _balanced(most, count, total):
         raise FormatError("lanes of too different lengths")
-    return Lanes(states, np.frombuffer(body, "<u2"), counts, int(counts.max()))
+    return Lanes(states, np.frombuffer(body, "<u2"), counts, most)
