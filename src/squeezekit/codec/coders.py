@@ -43,6 +43,8 @@ class Job:
     """Symbols lie in [0, alphabet); at most 65,536."""
     out: np.ndarray | None = None
     """Where symbols may be written to at once, (count,) of uint8, of an alphabet of at most 256."""
+    meanings: np.ndarray | None = None
+    """uint8 or uint16 (alphabet,): what is given back for each symbol; None: itself."""
 
 
 class Coder(abc.ABC):
@@ -85,6 +87,8 @@ class HistogramCoder(Coder):
 
 # Streams whose headers are read together; what a header makes is bounded, this bounds all that are held at once.
 _MOST_JOBS = 256
+# Symbols looked up at once.
+_CHUNK = 1 << 16
 # Steps that a static stream is decoded by at a time.
 _STATIC_STEPS = 256
 
@@ -174,6 +178,8 @@ class Static:
     """None if one symbol is alone."""
     out: np.ndarray | None = None
     """See `Job`."""
+    meanings: np.ndarray | None = None
+    """See `Job`."""
     held_symbols = 0
 
     @property
@@ -184,13 +190,16 @@ class Static:
     def tables(self) -> list[lockstep.Tables]:
         """See `lockstep.Stream`."""
         table = self.table
-        return [lockstep.Tables(table.symbols, table.frequencies, table.precision) for _ in self.lanes]
+        return [lockstep.Tables(self._symbols(), table.frequencies, table.precision) for _ in self.lanes]
+
+    def _symbols(self) -> np.ndarray:
+        return self.table.symbols if self.meanings is None else self.meanings[self.table.symbols]
 
     def decoding(self) -> lockstep.Asking:
         """See `lockstep.Stream`; asks for some at a time, beside the phases of other streams."""
         out = np.empty(self.count, self.dtype) if self.out is None else self.out
         if not self.lanes:
-            out[...] = self.table.symbols[0]
+            out[...] = self._symbols()[0]
         else:
             block = _STATIC_STEPS * len(self.lanes[0].counts)
             for first in range(0, self.count, block):
@@ -257,9 +266,9 @@ class Rans(LockStep, HistogramCoder):
         dtype = np.dtype(np.uint8 if job.alphabet <= 256 else np.uint16)
         if len(table.symbols) == 1:
             reader.finish()
-            return Static(job.count, dtype, table, (), job.out)
+            return Static(job.count, dtype, table, (), job.out, job.meanings)
         lanes = yield from rans.read(reader, job.count)
-        return Static(job.count, dtype, table, (lanes,), job.out)
+        return Static(job.count, dtype, table, (lanes,), job.out, job.meanings)
 
 
 class Contexts(LockStep):
@@ -361,6 +370,14 @@ def parse_stream(reader: bits.Reader, count: int, alphabet: int, *, last: bool) 
     return Job(_BY_TAG[tag], payload, count, alphabet)
 
 
+def _looked_up(symbols: np.ndarray, meanings: np.ndarray) -> np.ndarray:
+    out = np.empty(len(symbols), meanings.dtype)
+    # Piece by piece, because NumPy makes 64-bit indices of symbols.
+    for first in range(0, len(out), _CHUNK):
+        meanings.take(symbols[first : first + _CHUNK], out=out[first : first + _CHUNK], mode="clip")
+    return out
+
+
 def decode_jobs(jobs: Sequence[Job], around_bytes: int = 0) -> list[np.ndarray]:
     """Decode streams, those of one coder together, and return them in the order of `jobs`.
 
@@ -373,4 +390,7 @@ def decode_jobs(jobs: Sequence[Job], around_bytes: int = 0) -> list[np.ndarray]:
     for kind, coder in kinds.items():
         own = [index for index, job in enumerate(jobs) if job.coder.decode_with == kind]
         outputs.update(zip(own, coder.decode([jobs[index] for index in own], around_bytes), strict=True))
+    for index, job in enumerate(jobs):
+        if job.meanings is not None and not isinstance(job.coder, Rans):  # whose tables hold them already
+            outputs[index] = _looked_up(outputs[index], job.meanings)
     return [outputs[index] for index in range(len(jobs))]

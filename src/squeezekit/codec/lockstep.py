@@ -133,7 +133,7 @@ class Tables:
     """What the decoding tables of one stream are made from: one or several of the same precision."""
 
     symbols: np.ndarray
-    """int64 (used,)."""
+    """Unsigned or int64 (used,), in any order."""
     frequency: np.ndarray
     """int64 (..., used)."""
     precision: int
@@ -155,7 +155,7 @@ class Decoder:
     def __init__(self, lanes: Sequence[Lanes], tables: Sequence[Tables]) -> None:
         # One more of each, so that a lane that is done has something to look at.
         words = np.zeros(sum(len(own.counts) * own.rounds for own in lanes) + 1, np.uint16)
-        highest = max((int(table.symbols[-1]) for table in tables), default=0)
+        highest = max((int(table.symbols.max()) for table in tables), default=0)
         dtype = np.uint8 if highest < 256 else np.uint16
         frequency = [np.zeros(0, np.int64), *(table.frequency.reshape(-1) for table in tables)]
         symbols = [np.zeros(0, dtype)]

@@ -137,6 +137,7 @@ def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> lists.Par
     if rest_count == 0 or not (whole or (group, stride) == (8, 1)):
         raise FormatError("a sparse tensor whose masks do not fit it")
     places = parse_stream(reader, -(-count // group), 1 << group, last=False)
+    places = dataclasses.replace(places, meanings=masks.in_order(group))
     # Only one level: the rest of a sparse tensor is never sparse itself.
     inner = yield from parse_form(reader.byte(), reader, rest_count, item_bytes)
 
