@@ -24,7 +24,7 @@ else:
 
 with watched:
     from squeezekit import codec
-    from squeezekit.codec import bits, layout, pool, skeleton, tensors
+    from squeezekit.codec import bits, layout, lists, pool, skeleton, tensors
     from squeezekit.codec.coders import coders_named
     from squeezekit.codec.container import Section, join, split
     from squeezekit.errors import FormatError
@@ -62,8 +62,14 @@ def _tensor(data: bytes) -> None:
     (count, item), data = _numbers(data, 2)
     item_bytes = 1 << item % 4
     count = count % 5000 + 1
-    output = np.empty(count, f"<u{item_bytes}")
-    tensors.decode([tensors.parse(data, count * item_bytes, item_bytes)], [output])
+    # Alone, or beside copies of itself: headers of many are read in another way than those of few.
+    copies = 5 if item & 4 else 1
+    outputs = [np.empty(count, f"<u{item_bytes}") for _ in range(copies)]
+    parsers = [tensors.parser(data, count * item_bytes, item_bytes) for _ in outputs]
+    tensors.decode(lists.together(parsers), outputs)
+    if copies > 1:
+        tensors.decode([tensors.parse(data, count * item_bytes, item_bytes)], outputs[:1])
+    assert all(output.tobytes() == outputs[-1].tobytes() for output in outputs)
 
 
 def _pool(data: bytes) -> None:
@@ -128,6 +134,7 @@ def seeds() -> dict[str, bytes]:
             item = array.itemsize.bit_length() - 1
             payload = tensors.encode(array.tobytes(), item_bytes=array.itemsize, coders=coders_named(coder))
             found[f"{name}-{coder}"] = b"\2" + number(399) + number(item) + payload
+            found[f"{name}-{coder}-five"] = b"\2" + number(399) + number(item + 4) + payload
     lists = [np.arange(-20, 20) * 37, np.arange(9), np.arange(100) ** 2]
     found["pool"] = b"\3" + number(39) + number(8) + number(99) + pool.encode(lists, coders_named("huffman"))
     given = {"w": np.ones((3, 4), np.float32), "n": np.zeros(0, np.int8)}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squeezekit.codec import bits, frequencies, lockstep, rans
+from squeezekit.codec import bits, frequencies, lists, lockstep, rans
 from squeezekit.codec.coders import coders_named, decode_jobs, encode_stream, parse_stream
 from squeezekit.errors import FormatError
 
@@ -71,11 +71,13 @@ def test_tables_come_back(counts):
     histogram = np.array(counts, np.int64)
     table = frequencies.choose(histogram)
     reader = bits.Reader(table.data)
-    found = frequencies.read(reader, len(histogram), int(histogram.sum()))
+    found = lists.alone(frequencies.read(reader, len(histogram), int(histogram.sum())))
     reader.finish()
     assert np.array_equal(found.symbols, table.symbols)
     assert np.array_equal(found.levels, table.levels)
     assert found.precision == table.precision
+    # Worked out beside others, and alone.
+    assert np.array_equal(found.frequencies, table.frequencies)
     assert set(np.flatnonzero(histogram)) <= set(table.symbols.tolist())
 
 
@@ -156,7 +158,7 @@ def test_phases_with_tables_of_their_own(lanes, counts):
     symbols = [generator.integers(0, 7, count) for count in counts]
     phases = [own * 7 + symbol for own, symbol in zip(which, symbols, strict=True)]
     data = rans.encode(phases, frequency.reshape(-1), start.reshape(-1), 10, lanes)
-    read = rans.read(bits.Reader(data), sum(counts), len(counts))
+    read = lists.alone(rans.read(bits.Reader(data), sum(counts), len(counts)))
     # Beside a copy of itself, all of whose phases are the same.
     decoder = lockstep.Decoder([read, read], [lockstep.Tables(np.arange(7), frequency, 10)] * 2)
     for own, symbol in zip(which, symbols, strict=True):

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -134,6 +136,30 @@ def test_no_coder_stores_raw():
 def test_unknown_coder_is_named():
     with pytest.raises(ValueError, match=r"one of auto, huffman, none, rans, small\. Received: coder='zip'"):
         coders_named("zip")
+
+
+@pytest.mark.parametrize("coder", ["rans", "small"])
+def test_memory_of_a_small_network(coder):
+    generator = np.random.default_rng(0)
+    kernel = generator.normal(0, 20, (64, 3, 3, 64)).round().astype(np.int8)
+    kernel[generator.random(kernel.shape) < 0.7] = 0
+    payload = tensors.encode(kernel.tobytes(), item_bytes=1, coders=coders_named(coder), shape=kernel.shape)
+    tracemalloc.start()
+    outputs = [np.empty(kernel.size, np.uint8) for _ in range(30)]
+    tensors.decode([tensors.parse(payload, kernel.size, 1) for _ in outputs], outputs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert all(output.tobytes() == kernel.tobytes() for output in outputs)
+    assert peak < 3 * kernel.size * len(outputs)
+
+
+def test_an_output_that_is_not_contiguous():
+    data = np.tile(np.array([1, 2, 3, 3], np.uint8), 300)
+    payload = tensors.encode(data.tobytes(), item_bytes=1, coders=coders_named("rans"))
+    output = np.zeros((1200, 2), np.uint8)
+    tensors.decode([tensors.parse(payload, 1200, 1)], [output[:, 1]])
+    assert output[:, 1].tobytes() == data.tobytes()
+    assert not output[:, 0].any()
 
 
 @pytest.mark.parametrize(("data", "item_bytes"), [(b"", 1), (b"abc", 2), (b"abc", 3)])

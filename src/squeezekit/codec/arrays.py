@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from squeezekit.codec import bits, blob, tensors
+from squeezekit.codec import bits, blob, lists, tensors
 from squeezekit.codec.coders import DEFAULT_CODER, coders_named
 from squeezekit.codec.container import Section, Sections, join, split
 from squeezekit.codec.layout import MAX_FILE_BYTES, MAX_TENSORS, within_ratio
@@ -177,9 +177,14 @@ def _read_entry(reader: bits.Reader) -> Entry:
 def plans_of(sections: Sections, entries: list[Entry]) -> Iterator[tuple[Entry, tensors.Plan | None]]:
     """Read how each array is coded; None for one without elements."""
     payloads = bits.Reader(sections.parts[Section.TENSORS])
+    parsers = [
+        tensors.parser(payloads.take(entry.payload_bytes), entry.size_bytes, entry.item_bytes)
+        for entry in entries
+        if entry.size_bytes
+    ]
+    plans = iter(lists.together(parsers))
     for entry in entries:
-        payload = payloads.take(entry.payload_bytes)
-        yield entry, tensors.parse(payload, entry.size_bytes, entry.item_bytes) if entry.size_bytes else None
+        yield entry, next(plans) if entry.size_bytes else None
 
 
 def decode_tensors(sqz: bytes, *, progress: Progress | None = None) -> dict[str, np.ndarray]:

@@ -13,8 +13,12 @@ import numpy as np
 from squeezekit.errors import FormatError
 
 __all__ = [
+    "ALL_ZERO",
+    "BY_LENGTH",
+    "MAX_NUMBER",
     "BitWriter",
     "Reader",
+    "at_places",
     "count",
     "numbers",
     "numbers_bits",
@@ -29,9 +33,9 @@ MAX_NUMBER = 2**32 - 1
 # Texts in all, with the zero bytes behind them.
 MAX_TEXT_BYTES = 1 << 22
 # Written in place of the Golomb parameter when every number is zero and nothing follows.
-_ALL_ZERO = 32
+ALL_ZERO = 32
 # Written in place of the parameter when bit lengths are stored as a list of their own.
-_BY_LENGTH = 33
+BY_LENGTH = 33
 # Lists no longer than this are read without NumPy.
 _FEW = 96
 # Values handled at once: temporaries stay within some ten megabytes however long the input.
@@ -121,19 +125,33 @@ def read_bits(data: np.ndarray, start: int, widths: np.ndarray) -> np.ndarray:
         stop = int(ends[-1])
         if stop > 8 * len(data):
             raise FormatError("cut short inside a list of numbers")
-        # The eight bytes from any place on, as one number: 32 bits at any of 8 bit offsets lie within.
         base = start >> 3
         part = np.zeros((stop + 7) // 8 - base + 8, np.uint8)
         part[:-8] = data[base : (stop + 7) // 8]
-        windows = np.ndarray(len(part) - 7, ">u8", part, strides=(1,))
-        starts = ends - width
-        window = windows[(starts >> 3) - base].astype(np.uint64)
-        window <<= (starts & 7).astype(np.uint64)
-        window >>= np.uint64(32)
-        window >>= (32 - width).astype(np.uint64)
-        values[first : first + _CHUNK] = window
+        ends -= width + 8 * base
+        values[first : first + _CHUNK] = at_places(part, ends, width)
         start = stop
     return values
+
+
+def at_places(data: np.ndarray, starts: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Read values of the given bit widths from anywhere.
+
+    Args:
+        data: uint8, contiguous, with eight bytes more than there are values.
+        starts: int64, bit position of each value.
+        widths: int64, each in [0, 32].
+
+    Returns:
+        uint64, one value per width.
+    """
+    # The eight bytes from any place on, as one number: 32 bits at any of 8 bit offsets lie within.
+    windows = np.ndarray(len(data) - 7, ">u8", data, strides=(1,))
+    window = windows[starts >> 3].astype(np.uint64)
+    window <<= (starts & 7).astype(np.uint64)
+    window >>= np.uint64(32)
+    window >>= (32 - widths).astype(np.uint64)
+    return window
 
 
 def zigzag(values: np.ndarray) -> np.ndarray:
@@ -170,7 +188,7 @@ def numbers(values: np.ndarray) -> bytes:
     """
     values = np.asarray(values, np.int64)
     if not values.any():
-        return bytes([_ALL_ZERO]) if len(values) else b""
+        return bytes([ALL_ZERO]) if len(values) else b""
     plain = _golomb(values)
     if len(values) < 8:
         return plain
@@ -178,13 +196,13 @@ def numbers(values: np.ndarray) -> bytes:
     widths = np.maximum(lengths - 1, 0)
     writer = BitWriter(int(widths.sum()))
     writer.write(values - (lengths > 0) * (np.int64(1) << widths), widths)
-    by_length = bytes([_BY_LENGTH]) + _golomb(zigzag(np.diff(lengths, prepend=0))) + writer.to_bytes()
+    by_length = bytes([BY_LENGTH]) + _golomb(zigzag(np.diff(lengths, prepend=0))) + writer.to_bytes()
     return min(plain, by_length, key=len)
 
 
 def _golomb(values: np.ndarray) -> bytes:
     if not values.any():
-        return bytes([_ALL_ZERO])
+        return bytes([ALL_ZERO])
     # The best k lies near the median's bit length; any k would decode.
     middle = int(np.median(values)).bit_length()
     sizes = {
@@ -278,9 +296,9 @@ class Reader:
         if count == 0:
             return np.zeros(0, np.int64)
         k = self.byte()
-        if k != _BY_LENGTH:
-            return self._golomb(k, count)
-        lengths = np.cumsum(unzigzag(self._golomb(self.byte(), count)))
+        if k != BY_LENGTH:
+            return self.golomb(k, count)
+        lengths = np.cumsum(unzigzag(self.golomb(self.byte(), count)))
         if lengths.min() < 0 or lengths.max() > 32:
             raise FormatError("a number of more than 32 bits")
         widths = np.maximum(lengths - 1, 0)
@@ -288,8 +306,9 @@ class Reader:
         self.take((int(widths.sum()) + 7) // 8)
         return low + (lengths > 0) * (np.int64(1) << widths)
 
-    def _golomb(self, k: int, count: int) -> np.ndarray:
-        if k == _ALL_ZERO:
+    def golomb(self, k: int, count: int) -> np.ndarray:
+        """Return `numbers(count)` of which the first byte was read: k, not the one of lengths."""
+        if k == ALL_ZERO:
             return np.zeros(count, np.int64)
         if count <= _FEW:
             return self._few_numbers(k, count)
@@ -297,7 +316,7 @@ class Reader:
         # A prefix has at most 33 bits and a suffix at most 32, so no more than this can belong to the list.
         bits = np.unpackbits(left[: (count * 33 + 7) // 8])
         ones = np.flatnonzero(bits)[:count]
-        if k > _ALL_ZERO or len(ones) < count:
+        if k > ALL_ZERO or len(ones) < count:
             raise FormatError("a damaged list of numbers")
         suffix_widths = ones + (k - 1)
         suffix_widths[1:] -= ones[:-1]
@@ -318,7 +337,7 @@ class Reader:
         text = bin(int.from_bytes(b"\1" + left, "big"))[3:]
         zeros = list(map(len, text.split("1", count)))[:-1]
         # A number of 32 bits has at most as many zeros before it and k bits more than that behind.
-        if k > _ALL_ZERO or len(zeros) < count or max(zeros) + k > 32:
+        if k > ALL_ZERO or len(zeros) < count or max(zeros) + k > 32:
             raise FormatError("a damaged list of numbers")
         at = count + sum(zeros)
         if at + sum(zeros) + k * count > len(text):

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from squeezekit.codec import bits, contexts, fitting, frequencies, huffman, lockstep, rans
+from squeezekit.codec import bits, contexts, fitting, frequencies, huffman, lists, lockstep, rans
 from squeezekit.errors import FormatError
 
 __all__ = [
@@ -41,6 +41,10 @@ class Job:
     """Symbols in the stream, at least 1."""
     alphabet: int
     """Symbols lie in [0, alphabet); at most 65,536."""
+    out: np.ndarray | None = None
+    """Where symbols may be written to at once, (count,) of uint8, of an alphabet of at most 256."""
+    meanings: np.ndarray | None = None
+    """uint8 or uint16 (alphabet,): what is given back for each symbol; None: itself."""
 
 
 class Coder(abc.ABC):
@@ -53,8 +57,12 @@ class Coder(abc.ABC):
     """Streams of coders that say the same here are decoded together, by any of those coders."""
 
     @abc.abstractmethod
-    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def decode(self, jobs: Sequence[Job], around_bytes: int) -> list[np.ndarray]:
         """Decode many streams at once; one array (count,) each.
+
+        Args:
+            jobs: of this coder, or of others that say the same in `decode_with`.
+            around_bytes: memory that may be taken beside the arrays, roughly.
 
         Raises:
             FormatError: a stream does not hold `count` symbols of its alphabet.
@@ -77,6 +85,10 @@ class HistogramCoder(Coder):
         """Code at least one symbol; `histogram` int64 (alphabet,) counts them."""
 
 
+# Streams whose headers are read together; what a header makes is bounded, this bounds all that are held at once.
+_MOST_JOBS = 256
+# Symbols looked up at once.
+_CHUNK = 1 << 16
 # Steps that a static stream is decoded by at a time.
 _STATIC_STEPS = 256
 
@@ -109,7 +121,7 @@ class Plain(HistogramCoder):
         writer.write(symbols, np.broadcast_to(np.int64(width), symbols.shape))
         return writer.to_bytes()
 
-    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def decode(self, jobs: Sequence[Job], around_bytes: int) -> list[np.ndarray]:
         """See `Coder`."""
         return [self._decode(job) for job in jobs]
 
@@ -146,7 +158,7 @@ class Huffman(HistogramCoder):
         """See `Coder`."""
         return huffman.encode(symbols, histogram)
 
-    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def decode(self, jobs: Sequence[Job], around_bytes: int) -> list[np.ndarray]:
         """See `Coder`."""
         return huffman.decode([huffman.read(job.payload, job.count, job.alphabet) for job in jobs])
 
@@ -164,17 +176,31 @@ class Static:
     table: frequencies.Table
     lanes: tuple[rans.Lanes, ...]
     """None if one symbol is alone."""
+    out: np.ndarray | None = None
+    """See `Job`."""
+    meanings: np.ndarray | None = None
+    """See `Job`."""
     held_symbols = 0
+
+    @property
+    def steps(self) -> int:
+        """See `lockstep.Stream`."""
+        return self.count // len(self.lanes[0].counts) if self.lanes else 0
 
     def tables(self) -> list[lockstep.Tables]:
         """See `lockstep.Stream`."""
         table = self.table
-        return [lockstep.Tables(table.symbols, table.frequencies, table.precision) for _ in self.lanes]
+        return [lockstep.Tables(self._symbols(), table.frequencies, table.precision) for _ in self.lanes]
+
+    def _symbols(self) -> np.ndarray:
+        return self.table.symbols if self.meanings is None else self.meanings[self.table.symbols]
 
     def decoding(self) -> lockstep.Asking:
         """See `lockstep.Stream`; asks for some at a time, beside the phases of other streams."""
-        out = np.full(self.count, self.table.symbols[0], self.dtype)
-        if self.lanes:
+        out = np.empty(self.count, self.dtype) if self.out is None else self.out
+        if not self.lanes:
+            out[...] = self._symbols()[0]
+        else:
             block = _STATIC_STEPS * len(self.lanes[0].counts)
             for first in range(0, self.count, block):
                 yield 0, out[first : first + block], None
@@ -187,16 +213,21 @@ class LockStep(Coder):
     decode_with = "lock step"
 
     @abc.abstractmethod
-    def parse(self, job: Job) -> lockstep.Stream:
-        """Read a stream's headers."""
+    def parse(self, job: Job) -> lists.Parser[lockstep.Stream]:
+        """Read a stream's headers, beside others."""
 
-    def decode(self, jobs: Sequence[Job]) -> list[np.ndarray]:
+    def decode(self, jobs: Sequence[Job], around_bytes: int) -> list[np.ndarray]:
         """See `Coder`."""
-        return lockstep.decode([job.coder.parse(job) for job in jobs if isinstance(job.coder, LockStep)])
+        outputs: list[np.ndarray] = []
+        for first in range(0, len(jobs), _MOST_JOBS):
+            part = jobs[first : first + _MOST_JOBS]
+            parsers = [job.coder.parse(job) for job in part if isinstance(job.coder, LockStep)]
+            outputs += lockstep.decode(lists.together(parsers), around_bytes)
+        return outputs
 
     def code_bytes(self, job: Job) -> int:
         """See `Coder`; words are of two bytes."""
-        return 2 * sum(int(lanes.counts.sum()) for lanes in self.parse(job).lanes)
+        return 2 * sum(int(lanes.counts.sum()) for lanes in lists.alone(self.parse(job)).lanes)
 
 
 class Rans(LockStep, HistogramCoder):
@@ -228,15 +259,16 @@ class Rans(LockStep, HistogramCoder):
             return table.data
         return table.data + rans.encode_static(symbols, histogram, table)
 
-    def parse(self, job: Job) -> Static:
+    def parse(self, job: Job) -> lists.Parser[lockstep.Stream]:
         """See `LockStep`."""
         reader = bits.Reader(job.payload)
-        table = frequencies.read(reader, job.alphabet, job.count)
+        table = yield from frequencies.read(reader, job.alphabet, job.count)
         dtype = np.dtype(np.uint8 if job.alphabet <= 256 else np.uint16)
         if len(table.symbols) == 1:
             reader.finish()
-            return Static(job.count, dtype, table, ())
-        return Static(job.count, dtype, table, (rans.read(reader, job.count),))
+            return Static(job.count, dtype, table, (), job.out, job.meanings)
+        lanes = yield from rans.read(reader, job.count)
+        return Static(job.count, dtype, table, (lanes,), job.out, job.meanings)
 
 
 class Contexts(LockStep):
@@ -248,9 +280,9 @@ class Contexts(LockStep):
     tag = 3
     name = "contexts"
 
-    def parse(self, job: Job) -> contexts.Symbols:
+    def parse(self, job: Job) -> lists.Parser[lockstep.Stream]:
         """See `LockStep`."""
-        return contexts.read(job.payload, job.count, job.alphabet)
+        return contexts.read(job.payload, job.count, job.alphabet, job.out)
 
 
 _PLAIN, _HUFFMAN, _RANS, _CONTEXTS = Plain(), Huffman(), Rans(), Contexts()
@@ -338,11 +370,27 @@ def parse_stream(reader: bits.Reader, count: int, alphabet: int, *, last: bool) 
     return Job(_BY_TAG[tag], payload, count, alphabet)
 
 
-def decode_jobs(jobs: Sequence[Job]) -> list[np.ndarray]:
-    """Decode streams, those of one coder together, and return them in the order of `jobs`."""
+def _looked_up(symbols: np.ndarray, meanings: np.ndarray) -> np.ndarray:
+    out = np.empty(len(symbols), meanings.dtype)
+    # Piece by piece, because NumPy makes 64-bit indices of symbols.
+    for first in range(0, len(out), _CHUNK):
+        meanings.take(symbols[first : first + _CHUNK], out=out[first : first + _CHUNK], mode="clip")
+    return out
+
+
+def decode_jobs(jobs: Sequence[Job], around_bytes: int = 0) -> list[np.ndarray]:
+    """Decode streams, those of one coder together, and return them in the order of `jobs`.
+
+    Args:
+        jobs: from `parse_stream`.
+        around_bytes: memory that decoding may take beside its outputs, roughly; a least and a most are set for it.
+    """
     outputs: dict[int, np.ndarray] = {}
     kinds = {coder.decode_with: coder for coder in _BY_TAG.values()}
     for kind, coder in kinds.items():
         own = [index for index, job in enumerate(jobs) if job.coder.decode_with == kind]
-        outputs.update(zip(own, coder.decode([jobs[index] for index in own]), strict=True))
+        outputs.update(zip(own, coder.decode([jobs[index] for index in own], around_bytes), strict=True))
+    for index, job in enumerate(jobs):
+        if job.meanings is not None and not isinstance(job.coder, Rans):  # whose tables hold them already
+            outputs[index] = _looked_up(outputs[index], job.meanings)
     return [outputs[index] for index in range(len(jobs))]

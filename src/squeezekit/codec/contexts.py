@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from squeezekit.codec import bits, frequencies, masks, rans
+from squeezekit.codec import bits, frequencies, lists, masks, rans
 from squeezekit.codec.grid import LEAST_POSITIONS, Field, Grid
 from squeezekit.codec.lockstep import Asking, Tables
 from squeezekit.errors import FormatError
@@ -109,8 +109,8 @@ def write_model(model: Model) -> bytes:
     return head + b"".join(bits.numbers(bits.zigzag(part)) for part in parts)
 
 
-def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) -> Model:
-    table = frequencies.read(reader, alphabet, grid.size)
+def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) -> lists.Parser[Model]:
+    table = yield from frequencies.read(reader, alphabet, grid.size)
     kinds = reader.byte()
     scale_classes, mean_classes = kinds & 15, kinds >> 4
     if not 2 <= len(table.symbols) <= MAX_USED or scale_classes == 0 or mean_classes == 0:
@@ -118,14 +118,14 @@ def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) ->
     if not scale_classes * mean_classes <= grid.size // LEAST_PER_CLASS:
         raise FormatError("a context model of more classes than its symbols can pay for")
 
-    def small(count: int) -> np.ndarray:
-        values = bits.unzigzag(reader.numbers(count))
+    def small(count: int) -> lists.Parser[np.ndarray]:
+        values = bits.unzigzag((yield lists.numbers, (reader, count)))
         if count and (values.min() < -128 or values.max() > 127):
             raise FormatError("a context model with numbers out of range")
         return values
 
-    def cuts(count: int) -> np.ndarray:
-        steps = bits.unzigzag(reader.numbers(count))
+    def cuts(count: int) -> lists.Parser[np.ndarray]:
+        steps = bits.unzigzag((yield lists.numbers, (reader, count)))
         if (steps[1:] < 0).any():
             raise FormatError("a context model whose classes do not ascend")
         out = np.cumsum(steps)
@@ -134,10 +134,13 @@ def _read_model(reader: bits.Reader, alphabet: int, grid: Grid, sparse: bool) ->
         return out
 
     counts = [len(grid.neighbours(position)) + 1 for position in range(grid.positions)]
-    mean, scale = np.split(small(sum(counts)), np.cumsum(counts)[:-1]), small(2 + sparse)
-    mean_cuts, scale_cuts = cuts(mean_classes - 1), cuts(scale_classes - 1)
-    shape = scale_classes, mean_classes
-    tilts = np.stack([small(scale_classes * mean_classes).reshape(shape) for _ in range(2)], axis=-1)
+    mean = np.split((yield from small(sum(counts))), np.cumsum(counts)[:-1])
+    scale = yield from small(2 + sparse)
+    mean_cuts = yield from cuts(mean_classes - 1)
+    scale_cuts = yield from cuts(scale_classes - 1)
+    large = yield from small(scale_classes * mean_classes)
+    positive = yield from small(scale_classes * mean_classes)
+    tilts = np.stack([large, positive], axis=-1).reshape(scale_classes, mean_classes, 2)
     return Model(table, mean, scale, mean_cuts, scale_cuts, tilts)
 
 
@@ -161,6 +164,8 @@ class Symbols:
     masks: Masks | None
     model: Model
     own_lanes: rans.Lanes
+    out: np.ndarray | None = None
+    """Where the symbols go, in order."""
 
     @property
     def lanes(self) -> tuple[rans.Lanes, ...]:
@@ -171,6 +176,12 @@ class Symbols:
     def held_symbols(self) -> int:
         """See `lockstep.Stream`."""
         return self.grid.size
+
+    @property
+    def steps(self) -> int:
+        """See `lockstep.Stream`."""
+        steps = self.grid.size // len(self.own_lanes.counts)
+        return steps if self.masks is None else steps + self.masks.count // len(self.masks.lanes.counts)
 
     def tables(self) -> list[Tables]:
         """See `lockstep.Stream`."""
@@ -191,8 +202,9 @@ class Symbols:
             for first in range(0, len(places), block):
                 yield 1, places[first : first + block], None
             present = masks.unfold(places, grid)
+            del places
         field = Field(grid, present, typical(self.model.table, self.base))
-        out = np.full((grid.positions, grid.kernels), self.base, self.dtype)
+        del present
         for positions in grid.phases:
             counts = [field.count(position) for position in positions]
             if not any(counts):
@@ -201,9 +213,11 @@ class Symbols:
             symbols = np.empty(len(classes), self.dtype)
             yield 0, symbols, classes
             for position, part in zip(positions, _parts(symbols, counts), strict=True):
-                field.put(position, out[position], part)
-                np.subtract(out[position], self.base, out=field.values[position], dtype=np.int16)
-        return grid.in_order(out)
+                field.put(position, field.values[position], part.astype(np.int16) - np.int16(self.base))
+        field.values += np.int16(self.base)
+        out = np.empty(grid.size, self.dtype) if self.out is None else self.out
+        grid.put_in_order(field.values, out)
+        return out
 
 
 def _parts(symbols: np.ndarray, counts: list[int]) -> Iterator[np.ndarray]:
@@ -213,8 +227,14 @@ def _parts(symbols: np.ndarray, counts: list[int]) -> Iterator[np.ndarray]:
         first += count
 
 
-def read(data: memoryview, count: int, alphabet: int) -> Symbols:
-    """Read a stream up to its lanes.
+def read(data: memoryview, count: int, alphabet: int, out: np.ndarray | None = None) -> lists.Parser[Symbols]:
+    """Read a stream up to its lanes, beside others.
+
+    Args:
+        data: exactly one stream.
+        count: its symbols.
+        alphabet: they lie in [0, alphabet).
+        out: where they go, (count,) of a type that holds them.
 
     Raises:
         FormatError: not a stream of so many symbols of this alphabet.
@@ -242,10 +262,11 @@ def read(data: memoryview, count: int, alphabet: int) -> Symbols:
     mask = None
     if sparse:
         part = bits.Reader(reader.take(reader.varint()))
-        table = frequencies.read(part, 1 << group, grid.size // group)
+        table = yield from frequencies.read(part, 1 << group, grid.size // group)
         if len(table.symbols) < 2:
             raise FormatError("masks that are all the same")
-        mask = Masks(grid.size // group, table, rans.read(part, grid.size // group))
-    model = _read_model(reader, alphabet, grid, bool(sparse))
+        mask = Masks(grid.size // group, table, (yield from rans.read(part, grid.size // group)))
+    model = yield from _read_model(reader, alphabet, grid, bool(sparse))
     dtype = np.dtype(np.uint8 if alphabet <= 256 else np.uint16)
-    return Symbols(grid, dtype, base, mask, model, rans.read(reader, count, len(grid.phases)))
+    lanes = yield from rans.read(reader, count, len(grid.phases))
+    return Symbols(grid, dtype, base, mask, model, lanes, out)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from squeezekit.codec import bits
+from squeezekit.codec import bits, lists
 from squeezekit.codec.coders import (
     Coder,
     Job,
@@ -76,6 +76,8 @@ class Plan:
     """Takes the decoded streams, in the order of `jobs`, and writes the elements into the given array."""
     plain_bytes: int = 0
     """Elements that are in no stream but stored as they are."""
+    direct: bool = False
+    """Whether the only stream is decoded into the array that is to be filled, and changed in place."""
 
     @property
     def weight_bytes(self) -> int:
@@ -116,8 +118,8 @@ def candidates(
         yield from _signed(elements, coders, shape)
 
 
-def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> Plan:
-    """Read the rest of a payload whose first byte was `form`.
+def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> lists.Parser[Plan]:
+    """Read the rest of a payload whose first byte was `form`, beside others.
 
     Args:
         form: one of this module's forms.
@@ -139,7 +141,7 @@ def parse_form(form: int, reader: bits.Reader, count: int, item_bytes: int) -> P
     if form == PLANES:
         return _parse_planes(reader, count, item_bytes)
     if form == PALETTE:
-        return _parse_palette(reader, count, item_bytes)
+        return (yield from _parse_palette(reader, count, item_bytes))
     raise FormatError(f"tensor form {form} is unknown to this squeezekit")
 
 
@@ -229,14 +231,15 @@ def _parse_planes(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
         planes = out.view(np.uint8).reshape(-1, item_bytes)
         for row, stream in enumerate(streams):
-            planes[:, row] = stream
+            if stream is not out:
+                planes[:, row] = stream
         if rotated == _SIGNED:
             np.bitwise_xor(out, 128, out=out)
         elif rotated:
             for first in range(0, count, _CHUNK):
                 out[first : first + _CHUNK] = _rotate_right(out[first : first + _CHUNK])
 
-    return Plan(_coder_label("planes", jobs), jobs, fill)
+    return Plan(_coder_label("planes", jobs), jobs, fill, direct=item_bytes == 1)
 
 
 # --- palette ---------------------------------------------------------------------------------------------
@@ -315,9 +318,10 @@ def _palette(palette: Palette, coders: Sequence[Coder], shape: Sequence[int]) ->
         yield Candidate.of(head + stream)
 
 
-def _parse_palette(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
+def _parse_palette(reader: bits.Reader, count: int, item_bytes: int) -> lists.Parser[Plan]:
     size = reader.varint(min(count, MAX_PALETTE))
-    keys = np.cumsum(reader.numbers(size) + 1) - 1
+    gaps = yield lists.numbers, (reader, size)
+    keys = np.cumsum(gaps + 1) - 1
     if item_bytes not in (2, 4) or size == 0 or int(keys[-1]) >= 1 << (8 * item_bytes):
         raise FormatError("a codebook of values that the tensor cannot hold")
     job = parse_stream(reader, count, size, last=True)

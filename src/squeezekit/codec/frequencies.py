@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from squeezekit.codec import bits
+from squeezekit.codec import bits, lists
 from squeezekit.errors import FormatError
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "Table",
     "choose",
     "cost_bits",
-    "fill_decoding_table",
+    "decoding_tables",
     "frequencies",
     "longest_precision",
     "read",
@@ -40,6 +40,8 @@ _STEPS = (16, 8, 4, 2)  # levels are multiples of one of these: from half an oct
 _SPACINGS = tuple(1 << power for power in range(6))
 _WEIGHT_BITS = 12
 _SLOTS_PER_SYMBOL = 64
+# Slots that are numbered at once.
+_CHUNK = 1 << 16
 
 
 def _root(value: int) -> int:
@@ -107,11 +109,13 @@ class Table:
     """int64 (used,), in [0, MAX_LEVEL]; [0] when one symbol is alone."""
     precision: int
     data: bytes = b""
+    shares: np.ndarray | None = None
+    """The frequencies, where they are known already."""
 
     @property
     def frequencies(self) -> np.ndarray:
         """int64 (used,)."""
-        return frequencies(weights(self.levels), self.precision)
+        return frequencies(weights(self.levels), self.precision) if self.shares is None else self.shares
 
 
 def _knots(used: int, spacing: int) -> np.ndarray:
@@ -220,8 +224,8 @@ def longest_precision(count: int) -> int:
     return max(PRECISIONS[0], (_SLOTS_PER_SYMBOL * count).bit_length() - 1)
 
 
-def read(reader: bits.Reader, alphabet: int, count: int) -> Table:
-    """Read a table.
+def read(reader: bits.Reader, alphabet: int, count: int) -> lists.Parser[Table]:
+    """Read a table, beside others.
 
     Args:
         reader: moves to behind the table.
@@ -232,7 +236,8 @@ def read(reader: bits.Reader, alphabet: int, count: int) -> Table:
         FormatError: not a table of such symbols.
     """
     used = reader.varint(min(alphabet, MAX_SYMBOLS))
-    symbols = np.cumsum(reader.numbers(used) + 1) - 1
+    gaps = yield lists.numbers, (reader, used)
+    symbols = np.cumsum(gaps + 1) - 1
     if used == 0 or symbols[-1] >= alphabet:
         raise FormatError("a frequency table for symbols that cannot occur")
     if used == 1:
@@ -242,29 +247,66 @@ def read(reader: bits.Reader, alphabet: int, count: int) -> Table:
     if spacing_code >= len(_SPACINGS) or used > 1 << precision or precision > longest_precision(count):
         raise FormatError("a frequency table of an unknown kind")
     spacing = _SPACINGS[spacing_code]
-    at_knots = np.cumsum(bits.unzigzag(reader.numbers(len(_knots(used, spacing))))) * step
-    if at_knots.min() < 0 or at_knots.max() > MAX_LEVEL:
-        raise FormatError("a frequency table with levels out of range")
-    return Table(symbols, _interpolate(at_knots, used, spacing), precision)
+    steps = yield lists.numbers, (reader, -(-(used - 1) // spacing) + 1)
+    levels, shares = yield _shares, (steps, step, spacing, used, precision)
+    return Table(symbols, levels, precision, shares=shares)
 
 
-def fill_decoding_table(
-    frequency: np.ndarray, symbols: np.ndarray, entries: np.ndarray, looked_up: np.ndarray
-) -> None:
-    """Write what a decoder looks up for every slot of every table.
+def _shares(wants: list[tuple[np.ndarray, int, int, int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Levels and frequencies of many tables: what `_interpolate`, `weights` and `frequencies` say of each.
 
     Args:
-        frequency: int64 (..., used) from `frequencies`, below 2**16.
-        symbols: int64 (used,).
-        entries: uint32 (slots of all tables,), filled table after table with the place of the slot within its
-            symbol's slots << 16 | frequency.
-        looked_up: uint8 or uint16, as long, filled with the symbols.
+        wants: of each table what its knots were written as, step, spacing, symbols and precision.
+    """
+    firsts, sizes, owner = lists.segments([len(knots) for knots, *_ in wants])
+    step, spacing, used, slots = (
+        np.array([want[place] for want in wants], np.int64) for place in range(1, 5)
+    )
+    at_knots = lists.running(bits.unzigzag(np.concatenate([knots for knots, *_ in wants])), firsts, owner)
+    at_knots *= step[owner]
+    if at_knots.min() < 0 or at_knots.max() > MAX_LEVEL:
+        raise FormatError("a frequency table with levels out of range")
+    first_knots, knots = firsts, sizes
+    firsts, _, owner = lists.segments(used.tolist())
+    position = np.arange(len(owner)) - firsts[owner]
+    own_spacing, last = spacing[owner], (used - 1)[owner]
+    left = np.minimum(position // own_spacing, (knots - 2)[owner])
+    start = left * own_spacing
+    distance = np.minimum(start + own_spacing, last) - start
+    left += first_knots[owner]
+    low = at_knots[left]
+    levels = low + (at_knots[left + 1] - low) * (position - start) // distance
+
+    weight, slots = weights(levels), np.int64(1) << slots
+    average = np.add.reduceat(weight, firsts) // slots
+    excess = lists.running(np.maximum(weight - average[owner], 0), firsts, owner)
+    spare = slots - used
+    total = np.append(excess[firsts[1:] - 1], excess[-1])
+    ends = excess * spare[owner] // np.maximum(total, 1)[owner]
+    shares = ends + 1
+    shares[1:] -= ends[:-1]
+    shares[firsts] = ends[firsts] + 1 + np.where(total == 0, spare, 0)
+    return list(zip(lists.cut(levels, firsts), lists.cut(shares, firsts), strict=True))
+
+
+def decoding_tables(frequency: np.ndarray, symbols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a decoder looks up for every slot of every table, and one more of each.
+
+    Args:
+        frequency: int64 (n,), of one table after the other, below 2**16.
+        symbols: uint8 or uint16 (n,).
+
+    Returns:
+        uint32 (slots of all tables + 1,): the place of the slot within its symbol's slots << 16 | frequency. The
+        symbols, as many.
     """
     # NumPy repeats by no integers wider than the machine's own, which on a 32-bit system int64 is.
-    flat = frequency.reshape(-1)
-    times = flat.astype(np.intp, copy=False)
-    starts = np.cumsum(flat) - flat
+    times = frequency.astype(np.intp)
+    times[-1:] += 1
+    starts = np.cumsum(frequency) - frequency
     # Unsigned arithmetic wraps around, so that one repetition holds what is the same for all slots of a symbol.
-    entries[...] = np.repeat((flat - (starts << 16)).astype(np.uint32), times)
-    entries += np.arange(len(entries), dtype=np.uint32) << np.uint32(16)
-    looked_up[...] = np.repeat(np.resize(symbols.astype(looked_up.dtype), len(flat)), times)
+    entries = np.repeat((frequency - (starts << 16)).astype(np.uint32), times)
+    for first in range(0, len(entries), _CHUNK):
+        part = entries[first : first + _CHUNK]
+        part += np.arange(first, first + len(part), dtype=np.uint32) << np.uint32(16)
+    return entries, np.repeat(symbols, times)

@@ -77,8 +77,14 @@ class Grid:
 
     def in_order(self, symbols: np.ndarray) -> np.ndarray:
         """Undo `by_position`."""
+        out = np.empty(self.size, symbols.dtype)
+        self.put_in_order(symbols, out)
+        return out
+
+    def put_in_order(self, symbols: np.ndarray, out: np.ndarray) -> None:
+        """Do so in an array (size,) of any type that holds the symbols."""
         parts = symbols.reshape(self.positions, self.rows, self.columns)
-        return parts.transpose(1, 0, 2).reshape(self.size)
+        out.reshape(self.rows, self.positions, self.columns)[...] = parts.transpose(1, 0, 2)
 
 
 class Field:

@@ -5,12 +5,13 @@ that streams which take turns (a phase of one waits for nothing in another) take
 """
 
 import dataclasses
-from collections.abc import Generator, Sequence
+import itertools
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from squeezekit.codec.frequencies import fill_decoding_table
+from squeezekit.codec.frequencies import decoding_tables
 from squeezekit.codec.rans import Lanes
 from squeezekit.errors import FormatError
 
@@ -18,13 +19,20 @@ __all__ = ["Asking", "Decoder", "Stream", "Tables", "decode"]
 
 # Lanes decoded together, and slots gathered before symbols are looked up: what fits a core's cache.
 _GROUP_LANES = 4096
-_BLOCK = 1 << 16
+_BLOCK = 1 << 15
+_LEAST_ROWS = 16
+# Symbols looked up before they are dealt out to their streams.
+_SYMBOLS = 1 << 17
+# With so many lanes what counts is how NumPy goes through them, with fewer how often it is called.
+_WIDE = 1024
 # With fewer words than this left to a lane, each step asks whether there are any.
 _LEAST_LEFT = 8
-# Entries of all tables that are held at once: 24 MB.
-_MAX_ENTRIES = 1 << 22
-# Symbols of streams in several phases, some hundred bytes each.
-_MAX_HELD = 1 << 22
+# What streams that are decoded together may take beside their outputs: never more, and never less.
+_MOST_BYTES = 1 << 25
+_LEAST_BYTES = 1 << 19
+# Bytes of a slot in the tables, and of a symbol of a stream in several phases: its value, its place, its table.
+_SLOT_BYTES = 6
+_HELD_BYTES = 6
 
 Asking = Generator[tuple[int, np.ndarray, "np.ndarray | None"], None, np.ndarray]
 """Yields (which part of the stream, where its next symbols go, which table each has), and returns the stream's
@@ -42,6 +50,10 @@ class Stream(Protocol):
     def held_symbols(self) -> int:
         """Symbols that everything is kept of until the last is decoded."""
 
+    @property
+    def steps(self) -> int:
+        """Symbols of the longest lane, of all its parts together."""
+
     def tables(self) -> "Sequence[Tables]":
         """Build the tables of each part."""
 
@@ -49,25 +61,34 @@ class Stream(Protocol):
         """Ask for one phase after the other."""
 
 
-def decode(streams: Sequence[Stream]) -> list[np.ndarray]:
-    """Decode streams together; their outputs, in order.
+def decode(streams: Sequence[Stream], around_bytes: int = _MOST_BYTES) -> list[np.ndarray]:
+    """Decode streams together, as many at a time as memory allows; their outputs, in order.
+
+    Args:
+        streams: with their headers read.
+        around_bytes: what tables and the like may take: more makes it faster.
 
     Raises:
         FormatError: a stream does not end where it should.
     """
-    outputs: list[np.ndarray] = []
+    limit = min(max(around_bytes, _LEAST_BYTES), _MOST_BYTES)
+    outputs: dict[int, np.ndarray] = {}
     batch: list[tuple[Stream, Sequence[Tables]]] = []
-    entries = held = 0
-    for stream in streams:
-        tables = stream.tables()
-        entries += sum(table.slots for table in tables)
-        held += stream.held_symbols
-        if batch and (entries > _MAX_ENTRIES or held > _MAX_HELD):
-            outputs += _decode_batch(batch)
-            batch = []
-            entries, held = sum(table.slots for table in tables), stream.held_symbols
-        batch.append((stream, tables))
-    return outputs + (_decode_batch(batch) if batch else [])
+    numbers: list[int] = []
+    total = 0
+    # Those of equally many steps together: a batch takes as many as its longest stream.
+    for number in sorted(range(len(streams)), key=lambda number: -streams[number].steps):
+        tables = streams[number].tables()
+        size = _SLOT_BYTES * sum(table.slots for table in tables)
+        size += _HELD_BYTES * streams[number].held_symbols
+        if batch and total + size > limit:
+            outputs.update(zip(numbers, _decode_batch(batch), strict=True))
+            batch, numbers, total = [], [], 0
+        batch.append((streams[number], tables))
+        numbers.append(number)
+        total += size
+    outputs.update(zip(numbers, _decode_batch(batch) if batch else [], strict=True))
+    return [outputs[number] for number in range(len(streams))]
 
 
 def _decode_batch(batch: Sequence[tuple[Stream, Sequence["Tables"]]]) -> list[np.ndarray]:
@@ -112,7 +133,7 @@ class Tables:
     """What the decoding tables of one stream are made from: one or several of the same precision."""
 
     symbols: np.ndarray
-    """int64 (used,)."""
+    """Unsigned or int64 (used,), in any order."""
     frequency: np.ndarray
     """int64 (..., used)."""
     precision: int
@@ -134,17 +155,17 @@ class Decoder:
     def __init__(self, lanes: Sequence[Lanes], tables: Sequence[Tables]) -> None:
         # One more of each, so that a lane that is done has something to look at.
         words = np.zeros(sum(len(own.counts) * own.rounds for own in lanes) + 1, np.uint16)
-        slots = sum(table.slots for table in tables) + 1
-        entries = np.zeros(slots, np.uint32)
-        highest = max((int(table.symbols[-1]) for table in tables), default=0)
-        symbols = np.zeros(slots, np.uint8 if highest < 256 else np.uint16)
-        self._look_up = _LookUp(words, entries, symbols)
+        highest = max((int(table.symbols.max()) for table in tables), default=0)
+        dtype = np.uint8 if highest < 256 else np.uint16
+        frequency = [np.zeros(0, np.int64), *(table.frequency.reshape(-1) for table in tables)]
+        symbols = [np.zeros(0, dtype)]
+        for table in tables:
+            symbols.append(np.resize(table.symbols.astype(dtype), table.frequency.size))
+        self._look_up = _LookUp(words, *decoding_tables(np.concatenate(frequency), np.concatenate(symbols)))
         self._parts = []
         word = entry = 0
         for own, table in zip(lanes, tables, strict=True):
             self._parts.append(_Part(own, words, word, entry, table))
-            part = slice(entry, entry + table.slots)
-            fill_decoding_table(table.frequency, table.symbols, entries[part], symbols[part])
             word += len(own.counts) * own.rounds
             entry += table.slots
 
@@ -223,7 +244,7 @@ class _LookUp:
     words: np.ndarray
     """uint16: a lane's lie side by side."""
     entries: np.ndarray
-    """See `fill_decoding_table`."""
+    """See `decoding_tables`."""
     symbols: np.ndarray
 
 
@@ -233,15 +254,23 @@ class _Run:
     def __init__(self, group: Sequence[_Work], widths: Sequence[int], look_up: _LookUp) -> None:
         parts = [work.part for work in group]
         pairs = self._pairs = list(zip(parts, widths, strict=True))
+        first = 0
+        if len(parts) == 1:  # of whose tables the first may begin at 0
+            first = parts[0].first_entry
+            look_up = dataclasses.replace(
+                look_up, entries=look_up.entries[first:], symbols=look_up.symbols[first:]
+            )
         self._look_up = look_up
         self._state = np.concatenate([part.state[:width] for part, width in pairs])
         self._position = np.concatenate([part.position[:width] for part, width in pairs])
         self._end = np.concatenate([part.end[:width] for part, width in pairs])
         self._shift = np.repeat(np.array([part.precision for part in parts], np.uint32), widths)
         self._mask = (np.uint32(1) << self._shift) - np.uint32(1)
-        self._base = np.repeat(np.array([part.first_entry for part in parts], np.uint32), widths)
+        self._base = np.repeat(np.array([part.first_entry - first for part in parts], np.uint32), widths)
         ends = np.cumsum(widths).tolist()
         self._columns = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
+        # Whole arrays of them: NumPy takes half a microsecond a call to see what a number is.
+        self._constants = [np.full(ends[-1], number, np.uint32) for number in (0xFFFF, 16, 1 << 16, 4)]
 
     def store(self) -> None:
         for (part, width), columns in zip(self._pairs, self._columns, strict=True):
@@ -254,44 +283,75 @@ class _Run:
         if row is None or stop is None:
             rows = 1
         else:
-            rows = min(stop - row, max(1, _BLOCK // lanes))
+            rows = min(stop - row, max(1, _SYMBOLS // lanes))
             stop = row + rows
-        bases = np.broadcast_to(self._base[:lanes], (rows, lanes))
         pairs = list(zip(active, self._columns, strict=False))
-        if any(work.tables is not None for work in active):
-            bases = bases.copy()
+        own_tables = any(work.tables is not None for work in active)
+        dtype = self._look_up.symbols.dtype
+        alone = len(pairs) == 1 and active[0].output.dtype == dtype
+        symbols = active[0].of(active[0].output, row, stop) if alone else np.empty((rows, lanes), dtype)
+        block = max(_LEAST_ROWS, _BLOCK // lanes)
+        slots = np.empty((min(rows, block), lanes), np.intp)
+        for first in range(0, rows, block):
+            some = slots[: rows - first]
+            bases: Iterable[np.ndarray | None] = itertools.repeat(
+                self._base[:lanes] if len(self._pairs) > 1 else None, len(some)
+            )
+            if own_tables:
+                bases = self._bases(pairs, row, first, some.shape)
+            self._decode_block(some, bases)
+            self._look_up.symbols.take(some, out=symbols[first : first + block], mode="clip")
+        if not alone:
             for work, columns in pairs:
-                if work.tables is not None:
-                    own = work.of(work.tables, row, stop).astype(np.uint32)
-                    own <<= np.uint32(work.part.precision)
-                    bases[:, columns] += own
-        slots = np.empty((rows, lanes), np.intp)
-        done = 0
-        while done < rows:
-            # No lane takes more than a word a step: so long nobody need ask whether one is left.
-            left = int((self._end[:lanes] - self._position[:lanes]).min())
-            upto = min(rows, done + left) if left >= _LEAST_LEFT else rows
-            self._steps(slots[done:upto], bases[done:upto], checked=left < _LEAST_LEFT)
-            done = upto
-        symbols = self._look_up.symbols.take(slots, mode="clip")
-        for work, columns in pairs:
-            work.of(work.output, row, stop)[...] = symbols[:, columns]
+                work.of(work.output, row, stop)[...] = symbols[:, columns]
         return rows
 
-    def _steps(self, slots: np.ndarray, bases: np.ndarray, *, checked: bool) -> None:
+    def _bases(
+        self, pairs: Sequence[tuple[_Work, slice]], row: int | None, first: int, shape: tuple[int, ...]
+    ) -> np.ndarray:
+        """Where the table of each symbol begins, for some steps: uint32 (steps, lanes)."""
+        bases = np.empty(shape, np.uint32)
+        bases[...] = self._base[: shape[1]]
+        start = None if row is None else row + first
+        stop = None if start is None else start + shape[0]
+        for work, columns in pairs:
+            if work.tables is not None:
+                own = work.of(work.tables, start, stop).astype(np.uint32)
+                own <<= np.uint32(work.part.precision)
+                bases[:, columns] += own
+        return bases
+
+    def _decode_block(self, slots: np.ndarray, bases: Iterable[np.ndarray | None]) -> None:
+        lanes, bases = slots.shape[1], iter(bases)
+        position, end = self._position[:lanes], self._end[:lanes]
+        done = 0
+        while done < len(slots):
+            # No lane takes more than a word a step: so long nobody need ask whether one is left.
+            left = int((end - position).min())
+            upto = min(len(slots), done + left) if left >= _LEAST_LEFT else len(slots)
+            self._steps(slots[done:upto], bases, checked=left < _LEAST_LEFT)
+            done = upto
+
+    def _steps(self, slots: np.ndarray, bases: Iterator[np.ndarray | None], *, checked: bool) -> None:
         lanes = slots.shape[1]
         state, position, end = self._state[:lanes], self._position[:lanes], self._end[:lanes]
         shift, mask = self._shift[:lanes], self._mask[:lanes]
-        entry, share, below = np.empty(lanes, np.uint32), np.empty(lanes, np.uint32), np.empty(lanes, bool)
-        # Whole arrays of them: NumPy takes half a microsecond a call to see what a number is.
-        low, sixteen, lowest = (np.full(lanes, number, np.uint32) for number in (0xFFFF, 16, 1 << 16))
-        word_bits = np.array(16, np.uint32)
-        bitwise_and, add, multiply, less = np.bitwise_and, np.add, np.multiply, np.less
-        right_shift, copyto, find = np.right_shift, np.copyto, below.nonzero
+        low, sixteen, lowest, four = (own[:lanes] for own in self._constants)
+        entry, share, word = (
+            np.empty(lanes, np.uint32),
+            np.empty(lanes, np.uint32),
+            np.empty(lanes, np.uint16),
+        )
+        below, some = np.empty(lanes, bool), np.empty(lanes, bool)
+        # Arrays of one type take no more than their numbers do, those of two types one call less.
+        wide, by_one = lanes >= _WIDE, np.empty(lanes, np.intp)
+        bitwise_and, bitwise_or, add, multiply = np.bitwise_and, np.bitwise_or, np.add, np.multiply
+        right_shift, left_shift, copyto, less = np.right_shift, np.left_shift, np.copyto, np.less
         look_up, next_words = self._look_up.entries.take, self._look_up.words.take
-        for slot, base in zip(slots, bases, strict=True):
+        for slot, base in zip(slots, bases, strict=False):
             bitwise_and(state, mask, entry)
-            add(entry, base, entry)
+            if base is not None:
+                add(entry, base, entry)
             copyto(slot, entry, "unsafe")  # NumPy gathers by integers of the width of the machine
             look_up(slot, None, entry, "clip")
             right_shift(state, shift, state)
@@ -300,15 +360,24 @@ class _Run:
             right_shift(entry, sixteen, entry)
             add(state, entry, state)
             less(state, lowest, below)
-            # Most lanes have enough; those that lack a word are few enough to pick out.
-            lacking = find()[0]
-            places = position.take(lacking)
             if checked:
-                some = places < end.take(lacking)
-                lacking, places = lacking[some], places[some]
-            refilled = state.take(lacking)
-            refilled <<= word_bits
-            refilled |= next_words(places)
-            state[lacking] = refilled
-            places += 1
-            position[lacking] = places
+                less(position, end, some)
+                bitwise_and(below, some, below)
+            # Where a word is lacking the state moves up by 16 bits and takes it in; elsewhere by none, and takes in 0.
+            # Products with what is true or false: a processor cannot guess which lanes these are, so nothing branches.
+            next_words(position, None, word, "clip")
+            if wide:
+                copyto(by_one, below)
+                add(position, by_one, position)
+                copyto(share, below)
+                copyto(entry, word)
+                multiply(entry, share, entry)
+                left_shift(share, four, share)
+                left_shift(state, share, state)
+                bitwise_or(state, entry, state)
+            else:
+                add(position, below, position)
+                multiply(word, below, word)
+                multiply(sixteen, below, share)
+                left_shift(state, share, state)
+                bitwise_or(state, word, state)

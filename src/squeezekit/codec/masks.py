@@ -11,7 +11,7 @@ import numpy as np
 from squeezekit.codec.grid import Grid
 from squeezekit.errors import FormatError
 
-__all__ = ["MAX_GROUP", "fold", "group_for", "pack", "unfold", "unpack"]
+__all__ = ["MAX_GROUP", "fold", "group_for", "in_order", "pack", "unfold", "unpack"]
 
 # The widest mask: 2**12 symbols still have a table that pays in a large tensor.
 MAX_GROUP = 12
@@ -19,9 +19,11 @@ _FLAT = 8
 
 
 @functools.cache
-def _order(group: int) -> np.ndarray:
+def in_order(group: int) -> np.ndarray:
+    """All masks of a width by their place: uint8 of up to 8 flags, else uint16."""
     masks = np.arange(1 << group, dtype=np.uint16)
-    return masks[np.argsort(_count(masks), kind="stable")]
+    ordered = masks[np.argsort(_count(masks), kind="stable")]
+    return ordered.astype(np.uint8) if group <= _FLAT else ordered
 
 
 def _count(masks: np.ndarray) -> np.ndarray:
@@ -46,31 +48,27 @@ def pack(flags: np.ndarray, group: int, stride: int) -> np.ndarray:
         masks = np.zeros(len(columns), np.uint16)
         for bit in range(group):
             masks |= columns[:, bit].astype(np.uint16) << np.uint16(group - 1 - bit)
-    order = _order(group)
-    places = np.empty_like(order)
+    order = in_order(group)
+    places = np.empty(len(order), np.uint16)
     places[order] = np.arange(len(order), dtype=np.uint16)
     return places[masks]
 
 
-def unpack(places: np.ndarray, group: int, stride: int, count: int) -> np.ndarray:
-    """Undo `pack`: bool (count,).
+def unpack(masks: np.ndarray, group: int, stride: int, count: int) -> np.ndarray:
+    """Flags of masks that `in_order` has given for their places: bool (count,).
 
     Raises:
         FormatError: ones beyond `count`.
     """
     if (group, stride) == (_FLAT, 1):
-        # Python's own look-up of bytes: NumPy's would make 64-bit indices of them.
-        masks = (
-            places.astype(np.uint8, copy=False).tobytes().translate(_order(_FLAT).astype(np.uint8).tobytes())
-        )
-        flags = np.unpackbits(np.frombuffer(masks, np.uint8)).view(bool)
+        flags = np.unpackbits(masks).view(bool)
         if flags[count:].any():
             raise FormatError("a mask that runs over the end of its tensor")
         return flags[:count]
-    blocks = _order(group).take(places, mode="clip").reshape(-1, stride)
+    blocks = masks.reshape(-1, stride)
     columns = np.empty((len(blocks), group, stride), bool)
     for bit in range(group):
-        np.not_equal(blocks & np.uint16(1 << (group - 1 - bit)), 0, out=columns[:, bit])
+        np.not_equal(blocks & masks.dtype.type(1 << (group - 1 - bit)), 0, out=columns[:, bit])
     return columns.reshape(-1)
 
 
@@ -91,10 +89,10 @@ def fold(present: np.ndarray, grid: Grid) -> np.ndarray:
 
 def unfold(places: np.ndarray, grid: Grid) -> np.ndarray:
     """Undo `fold`."""
+    masks = in_order(group_for(grid)).take(places, mode="clip")
     if grid.positions > MAX_GROUP:
-        return grid.by_position(unpack(places, _FLAT, 1, grid.size))
-    masks = _order(grid.positions)[places]
+        return grid.by_position(unpack(masks, _FLAT, 1, grid.size))
     present = np.empty((grid.positions, grid.kernels), bool)
     for position, flags in enumerate(present):
-        np.not_equal(masks & np.uint16(1 << (grid.positions - 1 - position)), 0, out=flags)
+        np.not_equal(masks & masks.dtype.type(1 << (grid.positions - 1 - position)), 0, out=flags)
     return present

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from squeezekit.codec import bits, frequencies
+from squeezekit.codec import bits, frequencies, lists
 from squeezekit.errors import FormatError
 
 __all__ = ["MAX_LANES", "Lanes", "encode", "encode_static", "lane_count", "read", "size_bytes"]
@@ -34,6 +34,8 @@ _STEPS = 512
 _LEAST_LANE_BYTES = 384
 _WORD_BITS = 16
 _MAX_HOLES = 8
+# Words that are moved together; moving one word of every lane at a time would fetch each line of memory as often.
+_CACHE_LINE = 32
 
 
 def lane_count(symbols: int, code_bytes: float, *, steps: int = _STEPS) -> int:
@@ -70,7 +72,8 @@ def encode(
         Number of lanes, their lengths, their words.
     """
     state, words, used = _run(phases, frequency, start, precision, lanes)
-    if not _balanced(used.sum(axis=0)):
+    counts = used.sum(axis=0)
+    if not _balanced(int(counts.max()), lanes, int(counts.sum())):
         # A pattern in step with the lanes: a decoder's table of them would be mostly holes.
         state, words, used = _run(phases, frequency, start, precision, 1)
     return _write_lanes(state, words, used)
@@ -122,9 +125,9 @@ def _run(
     return state, words, used
 
 
-def _balanced(counts: np.ndarray) -> bool:
-    """Whether a table with a column for each lane's words would be mostly full."""
-    return int(counts.max()) * len(counts) <= _MAX_HOLES * int(counts.sum()) + (1 << 14)
+def _balanced(most: int, lanes: int, total: int) -> bool:
+    """Whether a table with a column for each lane's words, at most so many, would be mostly full."""
+    return most * lanes <= _MAX_HOLES * total + (1 << 14)
 
 
 def _write_lanes(state: np.ndarray, words: np.ndarray, used: np.ndarray) -> bytes:
@@ -162,13 +165,16 @@ class Lanes:
         """Write the words such that a lane's lie side by side; zeros (lanes * rounds,), integers."""
         lanes, full = len(self.counts), int(self.counts.min())
         rows = out.reshape(lanes, self.rounds)
-        rows[:, :full] = self.words[: full * lanes].reshape(full, lanes).T
+        body = self.words[: full * lanes].reshape(full, lanes)
+        for first in range(0, full, _CACHE_LINE):
+            stop = min(full, first + _CACHE_LINE)
+            rows[:, first:stop] = body[first:stop].T
         filled = np.arange(full, self.rounds)[:, None] < self.counts
         rows.T[full:][filled] = self.words[full * lanes :]
 
 
-def read(reader: bits.Reader, symbols: int, phases: int = 1) -> Lanes:
-    """Read lanes, which reach to the reader's end.
+def read(reader: bits.Reader, symbols: int, phases: int = 1) -> lists.Parser[Lanes]:
+    """Read lanes, which reach to the reader's end, beside others.
 
     Raises:
         FormatError: not the lanes of so many symbols.
@@ -177,20 +183,22 @@ def read(reader: bits.Reader, symbols: int, phases: int = 1) -> Lanes:
     if count == 0:
         raise FormatError("a stream without lanes")
     mean = reader.varint()
-    lengths = bits.unzigzag(reader.numbers(count)) + mean if count > 1 else np.array([mean])
+    lengths = np.array([mean])
+    if count > 1:
+        differences = yield lists.numbers, (reader, count)
+        lengths = bits.unzigzag(differences) + mean
     # At most one word a symbol.
     if lengths.min() < 0 or lengths.max() > _WORD_BITS * (2 + phases + symbols // count):
         raise FormatError("lanes that do not fill their stream")
     # A state that lies below 2**16 has taken in all its words.
     counts = np.maximum(lengths // _WORD_BITS - 1, 0)
     widths = lengths - _WORD_BITS * counts
-    low = reader.take((int(widths.sum()) + 7) // 8)
-    states = bits.read_bits(np.frombuffer(low, np.uint8), 0, widths) | np.uint64(1) << widths.astype(
-        np.uint64
-    )
+    states = yield lists.fields, (reader, widths)
+    states |= np.uint64(1) << widths.astype(np.uint64)
     body = reader.rest()
-    if len(body) != 2 * int(counts.sum()):
+    total, most = int(counts.sum()), int(counts.max())
+    if len(body) != 2 * total:
         raise FormatError("lanes that do not fill their stream")
-    if not _balanced(counts):
+    if not _balanced(most, count, total):
         raise FormatError("lanes of too different lengths")
-    return Lanes(states, np.frombuffer(body, "<u2"), counts, int(counts.max()))
+    return Lanes(states, np.frombuffer(body, "<u2"), counts, most)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from squeezekit.codec import bits, blob, pool, skeleton, tensors
+from squeezekit.codec import bits, blob, lists, pool, skeleton, tensors
 from squeezekit.codec.coders import DEFAULT_CODER, Coder, coders_named
 from squeezekit.codec.container import Section, Sections, join, split
 from squeezekit.codec.flatbuffer import tensor_spans
@@ -218,12 +218,13 @@ def plans_of(
     sections: Sections, layout: Layout, contents: Sequence[skeleton.Contents]
 ) -> dict[int, tensors.Plan]:
     """Read how each tensor with a payload of its own is coded, by its number; nothing is decoded yet."""
-    payloads, plans, first = sections.parts[Section.TENSORS], {}, layout.pool_bytes
+    payloads, parsers, first = sections.parts[Section.TENSORS], {}, layout.pool_bytes
     for number, (place, size) in enumerate(zip(contents, layout.payload_bytes, strict=True)):
         if size > POOLED:
-            plans[number] = tensors.parse(payloads[first : first + size], place.size_bytes, place.item_bytes)
+            payload = payloads[first : first + size]
+            parsers[number] = tensors.parser(payload, place.size_bytes, place.item_bytes)
             first += size
-    return plans
+    return dict(zip(parsers, lists.together(list(parsers.values())), strict=True))
 
 
 def unpack(sqz: bytes, *, progress: Progress | None = None) -> bytes:

@@ -14,8 +14,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from squeezekit.codec import bits, masks
-from squeezekit.codec.coders import Coder, decode_jobs, encode_stream, framed, parse_stream, stream_bytes
+from squeezekit.codec import bits, lists, masks
+from squeezekit.codec.coders import (
+    Coder,
+    Job,
+    decode_jobs,
+    encode_stream,
+    framed,
+    parse_stream,
+    stream_bytes,
+)
 from squeezekit.codec.forms import (
     Candidate,
     Palette,
@@ -28,7 +36,7 @@ from squeezekit.codec.forms import (
 )
 from squeezekit.errors import FormatError
 
-__all__ = ["ITEM_BYTES", "Plan", "decode", "encode", "entropy_bound_bytes", "parse"]
+__all__ = ["ITEM_BYTES", "Plan", "decode", "encode", "entropy_bound_bytes", "parse", "parser"]
 
 ITEM_BYTES = (1, 2, 4, 8)
 # First byte of a sparse payload; `forms` holds the others.
@@ -40,6 +48,8 @@ _LEAST_REPEATS = 4
 # Masks make several times fewer symbols of a tensor: where that saves a second, they may take a percent more.
 _LARGE = 1 << 20
 _SPARSE_WORTH = 0.99
+# What decoding takes however small a network is; with tables and the like it shall stay below three times the network.
+_FIXED_BYTES = 1 << 20
 # Elements filled in at once: they stay in a core's cache.
 _CHUNK = 1 << 17
 
@@ -119,7 +129,7 @@ def _sparse_grouped(
     return Candidate(len(head) + 3 + stream_bytes(counts, coders) + inner.size_bytes, write)
 
 
-def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
+def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> lists.Parser[Plan]:
     common = np.frombuffer(reader.take(item_bytes), f"<u{item_bytes}")[0]
     group, stride = reader.byte(), reader.varint(count)
     rest_count = reader.varint(count)
@@ -127,11 +137,13 @@ def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
     if rest_count == 0 or not (whole or (group, stride) == (8, 1)):
         raise FormatError("a sparse tensor whose masks do not fit it")
     places = parse_stream(reader, -(-count // group), 1 << group, last=False)
+    places = dataclasses.replace(places, meanings=masks.in_order(group))
     # Only one level: the rest of a sparse tensor is never sparse itself.
-    inner = parse_form(reader.byte(), reader, rest_count, item_bytes)
+    inner = yield from parse_form(reader.byte(), reader, rest_count, item_bytes)
 
     def fill(streams: Sequence[np.ndarray], out: np.ndarray) -> None:
-        rest = np.empty(rest_count, out.dtype)
+        in_place = inner.direct and streams[1].flags.writeable
+        rest = streams[1] if in_place else np.empty(rest_count, out.dtype)
         inner.fill(streams[1:], rest)
         block = group * stride
         size = block * max(1, _CHUNK // block)
@@ -157,7 +169,12 @@ def _parse_sparse(reader: bits.Reader, count: int, item_bytes: int) -> Plan:
 
 
 def parse(payload: bytes | memoryview, size_bytes: int, item_bytes: int) -> Plan:
-    """Read a payload up to its streams.
+    """Read a payload up to its streams; see `parser`."""
+    return lists.alone(parser(payload, size_bytes, item_bytes))
+
+
+def parser(payload: bytes | memoryview, size_bytes: int, item_bytes: int) -> lists.Parser[Plan]:
+    """Read a payload up to its streams, beside others.
 
     Args:
         payload: what `encode` returned.
@@ -173,8 +190,8 @@ def parse(payload: bytes | memoryview, size_bytes: int, item_bytes: int) -> Plan
     form = reader.byte()
     count = size_bytes // item_bytes
     if form == SPARSE:
-        return _parse_sparse(reader, count, item_bytes)
-    return parse_form(form, reader, count, item_bytes)
+        return (yield from _parse_sparse(reader, count, item_bytes))
+    return (yield from parse_form(form, reader, count, item_bytes))
 
 
 def decode(plans: Sequence[Plan], outputs: Sequence[np.ndarray]) -> None:
@@ -187,7 +204,13 @@ def decode(plans: Sequence[Plan], outputs: Sequence[np.ndarray]) -> None:
     Raises:
         FormatError: a payload does not decode to its tensor.
     """
-    streams = decode_jobs([job for plan in plans for job in plan.jobs])
+    jobs: list[Job] = []
+    for plan, output in zip(plans, outputs, strict=True):
+        if plan.direct and output.flags.c_contiguous:
+            jobs.append(dataclasses.replace(plan.jobs[0], out=output))
+        else:
+            jobs += plan.jobs
+    streams = decode_jobs(jobs, sum(output.nbytes for output in outputs) * 3 // 2 - _FIXED_BYTES)
     first = 0
     for plan, output in zip(plans, outputs, strict=True):
         last = first + len(plan.jobs)
