@@ -4,10 +4,10 @@
 
 Needs squeezekit[train], the network for the first run, and 1 GB in the folder ENVIRONMENTS: each engine gets an
 environment of its own there, with the versions below. Float and int8 SqueezeNet 1.1, AlexNet and MobileNetV3Small get
-the squeezed network's input size and classes. Their weights are random (--network NAME=FILE.keras brings trained ones), the
-last layer's such that pictures get different answers. ONNX Runtime reads what tf2onnx makes of the `.tflite`, ncnn what
-pnnx makes of that; OpenVINO reads the `.tflite` itself. ncnn gets no int8 network: pnnx leaves the quantization as
-operations that ncnn does not have, and ncnn's own quantizer is not in its wheels.
+the squeezed network's input size and classes. Their weights are random (--network NAME=FILE.keras brings trained
+ones), the last layer's such that pictures get different answers. ONNX Runtime reads what tf2onnx makes of the
+`.tflite`, ncnn what pnnx makes of that; OpenVINO reads the `.tflite` itself. ncnn gets no int8 network: pnnx leaves
+the quantization as operations that ncnn does not have, and ncnn's own quantizer is not in its wheels.
 
 One thread each. In a round every engine runs some times, and the next round begins with another; ratios are to LiteRT,
 round by round, with a 95 % interval, by the clock and by processor time: the second holds on a busy machine too.
