@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py --size 100 --classes 6 [--recipe RECIPE]... [--json]
 
-Weights are random: they decide nothing about time, except zeros in sparse tensors (see docs/speed.md). Everything runs
+Weights are random: they decide nothing about time, except zeros in sparse tensors (`kernels.py`). Everything runs
 in `squeezekit.runtime`, from uint8 pixels to probabilities. An ending ` | quantize(8)` stands for a full-integer file,
 anything else for float arithmetic. `x` is how many times as fast as float SqueezeNet 1.1, round by round, with a 95 %
 interval, by the clock and by processor time: the second holds on a busy machine too.
