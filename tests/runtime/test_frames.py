@@ -173,3 +173,34 @@ def test_a_stream_through_a_pipe_is_answered_at_once(tmp_path, colours):
         child.kill()
         child.stdin.close()
         child.stdout.close()
+
+
+def test_two_processes_run_one_file_at_once_and_pass_over_what_is_broken(tmp_path, colours):
+    """Neither locks the file, nor writes to it or beside it."""
+    model = tmp_path / "model" / "colours.sqz"
+    model.parent.mkdir()
+    model.write_bytes(colours.path.read_bytes())
+    model.chmod(0o444)
+    words = [sys.executable, "-m", "squeezekit", "predict", str(model), "-"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    children = [subprocess.Popen(words, **pipes) for _ in range(2)]
+    try:
+        for child in children:
+            # Answered while the other runs as well.
+            child.stdin.write(jpeg("red"))
+            child.stdin.flush()
+        said = [child.stdout.readline() for child in children]
+        assert said[0] == said[1]
+        assert said[0].startswith(b"frame 1\t")
+        for child in children:
+            rest, complaints = child.communicate(jpeg("lime")[:-40] + jpeg("blue"), 60)
+            assert rest.startswith(b"frame 3\t")
+            assert rest.count(b"\n") == complaints.count(b"\n") == 1
+            assert complaints.startswith(b"squeezekit: frame 2")
+            assert child.returncode == 2
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    assert model.read_bytes() == colours.path.read_bytes()
+    assert os.listdir(model.parent) == [model.name]
