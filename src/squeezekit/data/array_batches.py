@@ -8,7 +8,7 @@ from PIL import Image
 
 from squeezekit.data.arrays import WINDOW_BYTES, ArraySet
 from squeezekit.data.augment import DRAWS, Augment, coloured, corner, perhaps_flipped
-from squeezekit.data.pipeline import as_written, tuned
+from squeezekit.data.pictures import as_written, tuned
 from squeezekit.imaging import resized
 from squeezekit.preprocess import Preprocess
 
