@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from squeezekit.errors import FormatError
 from squeezekit.preprocess import Preprocess
@@ -37,7 +37,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Returns:
         The same picture in mode RGB, turned upright by its EXIF orientation.
     """
-    image = ImageOps.exif_transpose(image)
+    image.load()
+    # Asked first, because what need not be turned is copied all the same.
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _WIDE_MODES:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_pictures import make_classes, picture
+from data_pictures import make_classes, picture, save
 from PIL import Image
 
 from squeezekit import imaging
 from squeezekit.data import augment as changes
-from squeezekit.data import pictures
+from squeezekit.data import fused, pictures
 from squeezekit.data.augment import Augment
 from squeezekit.data.folder import Split, open_dataset
 from squeezekit.data.pipeline import batches, steps_per_epoch
@@ -306,7 +306,9 @@ def test_a_stream_resumed_at_a_step_is_the_tail_and_reads_nothing_before_it(
     }
     pixels, labels = read(batches(split, SMALL, **options))
     opened = []
-    monkeypatch.setattr(pictures, "open_rgb", lambda path: opened.append(path) or imaging.open_rgb(path))
+    monkeypatch.setattr(
+        pictures, "resized", lambda *arguments: opened.append(1) or imaging.resized(*arguments)
+    )
     tail = read(batches(split, SMALL, start_epoch=1, start_step=2, **options))
     assert_same((pixels[steps + 2 :], labels[steps + 2 :]), tail)
     assert len(opened) == sum(map(len, tail[1]))
@@ -347,7 +349,9 @@ def test_pictures_in_a_file_are_decoded_once_and_leave_nothing_behind(split, tmp
     options = {"batch_size": 4, "training": True, "epochs": 2}
     expected = read(batches(mine, SMALL, **options))
     opened = []
-    monkeypatch.setattr(pictures, "open_rgb", lambda path: opened.append(path) or imaging.open_rgb(path))
+    monkeypatch.setattr(
+        pictures, "resized", lambda *arguments: opened.append(1) or imaging.resized(*arguments)
+    )
     for _ in range(2):
         assert_same(expected, read(batches(mine, SMALL, cache_bytes=0, cache_folder=tmp_path, **options)))
     assert len(opened) == len(mine)
@@ -388,8 +392,8 @@ def test_fused_pictures_are_nearly_those_of_the_runtime(tmp_path, fit, kind):
     plain = Augment(brightness=0, contrast=0, saturation=0)
     options = {"batch_size": 4, "training": True, "epochs": 2, "augment": plain, "cache_bytes": 0}
     exact, _ = read(batches(some, Preprocess(24, 20, 28, 26, fit=fit), **options))
-    fused, _ = read(batches(some, Preprocess(24, 20, 28, 26, fit=fit), fused=True, **options))
-    for ours, theirs in zip(fused, exact, strict=True):
+    rough, _ = read(batches(some, Preprocess(24, 20, 28, 26, fit=fit), fused=True, **options))
+    for ours, theirs in zip(rough, exact, strict=True):
         assert ours.shape == theirs.shape
         assert np.abs(ours - theirs).mean() < 3
         assert np.abs(ours - theirs).max() < 16
@@ -402,3 +406,40 @@ def test_a_fused_stream_does_not_depend_on_cores(split):
         return read(batches(split, SMALL, batch_size=4, training=True, fused=True).with_options(options))
 
     assert_same(with_threads(1), with_threads(5))
+
+
+def test_only_plain_jpegs_are_decoded_by_tensorflow(tmp_path):
+    image = Image.fromarray(picture(30, 44))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    whole = save(tmp_path / "plain.jpg").read_bytes()
+    turned = save(tmp_path / "turned.jpg", exif=exif).read_bytes()
+    begin = turned.index(b"Exif") - 4
+    segment = turned[begin : begin + 2 + int.from_bytes(turned[begin + 2 : begin + 4], "big")]
+    # The turning comes late, behind a segment of 4 KB.
+    (tmp_path / "late.jpg").write_bytes(
+        whole[:20] + b"\xff\xed\x10\x00" + bytes(0xFFE) + segment + whole[20:]
+    )
+    assert np.array_equal(
+        np.asarray(imaging.open_rgb(tmp_path / "late.jpg")),
+        np.asarray(imaging.open_rgb(tmp_path / "turned.jpg")),
+    )
+    (tmp_path / "junk.jpg").write_bytes(whole + b"junk")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    image.save(tmp_path / "xmp.jpg", xmp=b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>')
+    image.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    image.save(tmp_path / "png.jpg", "PNG")
+    found = {path.name for path in tmp_path.iterdir() if fused._plain(tf.io.read_file(str(path)))}
+    assert found == {"plain.jpg"}
+
+
+def test_decoding_shrinks_a_jpeg_no_further_than_is_asked(tmp_path):
+    path = save(tmp_path / "a.jpg", 210, 330)
+    assert [imaging.open_rgb(path, side).size for side in (0, 210, 100, 30, 10)] == [
+        (330, 210),
+        (330, 210),
+        (165, 105),
+        (83, 53),
+        (42, 27),
+    ]
+    assert imaging.open_rgb(save(tmp_path / "a.png", 210, 330), 10).size == (330, 210)

@@ -19,6 +19,9 @@ from squeezekit.preprocess import Fit, Preprocess
 
 __all__ = ["fused_source"]
 
+# Words in files that Pillow decodes: what may turn a picture, and codings that not every libjpeg was built with
+# (lossless, arithmetic). Found in the pixels by chance they cost time and nothing else.
+_ODD = (b"Exif", b"tiff:Orientation", b"\xff\xc3", b"\xff\xc9", b"\xff\xca")
 # What libjpeg can shrink by while it decodes.
 _RATIOS = (1, 2, 4, 8)
 
@@ -27,7 +30,7 @@ def fused_source(split: Split, preprocess: Preprocess) -> Callable[[tf.Tensor, A
     """Make a function of (index, top, left): float32 (height, width, 3), about that cut of the resized picture.
 
     Plain JPEGs are decoded by `tf.image.decode_and_crop_jpeg`. All others, those with EXIF data (which may turn the
-    picture) among them, go by way of Pillow, as exactly as ever, except that a JPEG is shrunk while it is decoded.
+    picture) among them, go by way of Pillow and its resize, but a JPEG is shrunk while it is decoded.
 
     Args:
         split: the images.
@@ -58,20 +61,26 @@ def fused_source(split: Split, preprocess: Preprocess) -> Callable[[tf.Tensor, A
 
 
 def _plain(data: tf.Tensor) -> tf.Tensor:
-    """Whether a file begins like a JPEG without EXIF data (in its first segment, or after a JFIF one of 18 bytes)."""
-    begins = tf.strings.substr(data, 0, 3) == b"\xff\xd8\xff"
-    exif = (_bytes(data, 6, 4) == b"Exif") | (_bytes(data, 24, 4) == b"Exif")
+    """Whether a file is a whole JPEG in grey or colour, upright, of no more than `MAX_PIXELS`."""
+    # Pillow knows which of those without their end marker are whole.
+    looks = (_part(data, 0, 3) == b"\xff\xd8\xff") & (
+        _part(data, tf.strings.length(data) - 2, 2) == b"\xff\xd9"
+    )
 
-    def as_expected() -> tf.Tensor:
+    def nothing_odd() -> tf.Tensor:
         shape = tf.cast(tf.io.extract_jpeg_shape(data), tf.int64)
-        return (shape[2] <= 3) & (shape[0] * shape[1] <= MAX_PIXELS)
+        # One piece where the word is not in it.
+        pieces = [
+            tf.size(tf.raw_ops.StringSplitV2(input=[data], sep=word, maxsplit=1).values) for word in _ODD
+        ]
+        return (tf.add_n(pieces) == len(_ODD)) & (shape[2] != 4) & (shape[0] * shape[1] <= MAX_PIXELS)
 
-    return tf.cond(begins & ~exif, as_expected, lambda: tf.constant(False))
+    return tf.cond(looks, nothing_odd, lambda: tf.constant(False))
 
 
-def _bytes(data: tf.Tensor, place: int, count: int) -> tf.Tensor:
-    """Some bytes of a string; of a short one its last, instead of an error."""
-    return tf.strings.substr(data, tf.minimum(place, tf.strings.length(data)), count)
+def _part(data: tf.Tensor, place: Any, count: int) -> tf.Tensor:
+    """Some bytes of a string, fewer of one that is too short."""
+    return tf.strings.substr(data, tf.clip_by_value(place, 0, tf.strings.length(data)), count)
 
 
 def _native(data: tf.Tensor, top: Any, left: Any, preprocess: Preprocess) -> tf.Tensor:

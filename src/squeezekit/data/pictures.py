@@ -38,7 +38,7 @@ class _InFile:
         self._file = tempfile.TemporaryFile(dir=folder, prefix=".pictures-")  # noqa: SIM115, lives as long as self
         weakref.finalize(self, self._file.close)
         for block in blocks:
-            self._file.write(memoryview(block).cast("B"))
+            self._file.write(block.data)
         self._file.flush()
 
     def read(self, index: int) -> np.ndarray:
@@ -102,13 +102,14 @@ def _kept(
     picture_bytes = preprocess.resize_height * preprocess.resize_width * 3
     needed_bytes = len(split) * picture_bytes
     in_memory = 0 < needed_bytes <= cache_bytes
-    if not needed_bytes or not (in_memory or cache_folder is not None):
+    if not needed_bytes:
         return None
     key = (in_memory, preprocess.resize_height, preprocess.resize_width, preprocess.fit)
     if split in _cached and _cached[split][0] == key:
         return _cached[split][1]
-    _cached.pop(split, None)
     if in_memory:
+        # Not both at once: one may fit where two do not.
+        _cached.pop(split, None)
         pixels = np.empty((len(split), preprocess.resize_height, preprocess.resize_width, 3), np.uint8)
         done = 0
         for block in _blocks(split, preprocess):
@@ -116,15 +117,17 @@ def _kept(
             done += len(block)
         _cached[split] = (key, tf.convert_to_tensor(pixels))
         return _cached[split][1]
-    folder = os.fspath(cache_folder)
-    if needed_bytes > _SHARE_OF_DISK * shutil.disk_usage(folder).free:
+    if cache_folder is None:
         return None
     try:
-        _cached[split] = (key, _InFile(folder, picture_bytes, _blocks(split, preprocess)))
+        if needed_bytes > _SHARE_OF_DISK * shutil.disk_usage(cache_folder).free:
+            return None
+        in_file = _InFile(os.fspath(cache_folder), picture_bytes, _blocks(split, preprocess))
     except OSError:
         # The disk filled up, or the folder takes no files: slower without, but as right.
         return None
-    return _cached[split][1]
+    _cached[split] = (key, in_file)
+    return in_file
 
 
 def _blocks(split: Split, preprocess: Preprocess) -> Iterator[np.ndarray]:
