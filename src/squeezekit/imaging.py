@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import threading
 import time
 import warnings
@@ -74,6 +75,9 @@ _SAMPLES = 1 << 20
 
 # Brings 16-bit and float samples to the 8 bits that every viewer shows.
 _WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+
+# What `warnings.filterwarnings("ignore", module=...)` puts into the list of filters.
+_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -163,11 +167,16 @@ def open_header(data: bytes) -> ImageFile.ImageFile:
     return image
 
 
-def open_rgb(source: str | os.PathLike[str] | bytes) -> Image.Image:
+def open_rgb(source: str | os.PathLike[str] | bytes, at_least: int = 0) -> Image.Image:
     """Decode a whole image to RGB; anything wrong with it is one `FormatError`.
+
+    Several threads may decode at once. What Pillow warns of is silenced from the first call on, for the whole
+    process: the filters of warnings belong to all threads, and to change them back would be a race.
 
     Args:
         source: a path, or the bytes of an image file.
+        at_least: with a number of pixels, a JPEG is shrunk to a half, a quarter or an eighth while it is decoded, which
+            is faster, as long as neither side gets shorter than this. 0 decodes every pixel.
 
     Returns:
         An 8-bit RGB Pillow image, fully decoded and upright.
@@ -179,16 +188,18 @@ def open_rgb(source: str | os.PathLike[str] | bytes) -> Image.Image:
     data = source if isinstance(source, bytes) else read_image(source)
     name = "image" if isinstance(source, bytes) else str(source)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata and of bombs; ours is the limit that counts.
-            warnings.simplefilter("ignore")
-            with open_header(data) as image:
-                pixels = image.width * image.height
-                if pixels > MAX_PIXELS:
-                    raise FormatError(f"{name}: {pixels:,} pixels, more than the {MAX_PIXELS:,} allowed")
-                with _large if pixels > _LARGE_PIXELS else contextlib.nullcontext():
-                    image.load()
-                    return to_rgb(image)
+        # Pillow warns of odd metadata and of bombs; ours is the limit that counts.
+        if _QUIET not in warnings.filters:
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+        with open_header(data) as image:
+            pixels = image.width * image.height
+            if pixels > MAX_PIXELS:
+                raise FormatError(f"{name}: {pixels:,} pixels, more than the {MAX_PIXELS:,} allowed")
+            if at_least:
+                image.draft(None, (at_least, at_least))
+            with _large if pixels > _LARGE_PIXELS else contextlib.nullcontext():
+                image.load()
+                return to_rgb(image)
     except FormatError:
         raise
     except UnidentifiedImageError as error:

@@ -10,7 +10,8 @@ from squeezekit.data.catalogue import CATALOGUE, Entry, fetch, is_fetched
 from squeezekit.data.dataset import Dataset, Images
 from squeezekit.data.folder import Split, find_folder, open_dataset
 from squeezekit.data.ingest import unpack_images
-from squeezekit.data.pipeline import lost_images, steps_per_epoch
+from squeezekit.data.pictures import lost_images
+from squeezekit.data.pipeline import steps_per_epoch
 from squeezekit.data.shapes import SHAPE_CLASSES, write_shapes
 from squeezekit.data.streams import batches
 from squeezekit.sources import ArraySet, data_folder, open_arrays

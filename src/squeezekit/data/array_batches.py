@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from squeezekit.data.augment import DRAWS, Augment, coloured, corner, perhaps_flipped
-from squeezekit.data.pipeline import as_written, tuned
+from squeezekit.data.pictures import as_written, tuned
 from squeezekit.imaging import all_resized
 from squeezekit.preprocess import Preprocess
 from squeezekit.sources import WINDOW_BYTES, ArraySet

@@ -85,4 +85,6 @@ def coloured(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor
         saturation * tf.eye(channels) + (1.0 - saturation) * luma
     )  # (batch, channels, channels)
     changed = tf.matmul(pixels, mix) + (1.0 - contrast) * mean + shift
-    return tf.reshape(tf.clip_by_value(changed, 0.0, 255.0), [batch, height, width, channels])
+    # One pass over the batch; tf.clip_by_value makes two.
+    changed = tf.raw_ops.ClipByValue(t=changed, clip_value_min=0.0, clip_value_max=255.0)
+    return tf.reshape(changed, [batch, height, width, channels])

@@ -1,57 +1,41 @@
 """From a split to a stream of batches: decode, resize, augment, in TensorFlow's own threads.
 
-The same call with the same seed gives the same stream bit for bit, whatever the number of cores, and
-a stream that starts at epoch k is the tail of the one that starts at 0.
+The same call with the same seed gives the same stream bit for bit, whatever the number of cores, and a
+stream that starts at batch s of epoch k is the tail of the one that starts at 0, without what comes before being read.
 """
 
-import contextlib
 import os
-import threading
-import weakref
-from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from squeezekit.data.augment import DRAWS, Augment, coloured, corner, perhaps_flipped
 from squeezekit.data.dataset import Images
-from squeezekit.errors import DataError, FormatError
-from squeezekit.imaging import all_resized, open_rgb, resized
+from squeezekit.data.folder import Split
+from squeezekit.data.fused import fused_source
+from squeezekit.data.pictures import CACHE_BYTES, PictureSource, as_written, picture_source, tuned
 from squeezekit.preprocess import Preprocess
-from squeezekit.sources import ArraySet, ShardSet
 
-__all__ = ["batches", "lost_images", "steps_per_epoch"]
-
-# Decoded pictures are kept in memory when a whole split of them needs no more than this.
-CACHE_BYTES = 1 << 30
-
-# No Python branch hangs on a tensor here; without this each stream costs a second of rewriting these functions.
-as_written = tf.autograph.experimental.do_not_convert
-
-_pillow_lock = threading.Lock()
-# What TensorFlow's threads could not open, for `lost_images`.
-_lost: list[str] = []
-# The pictures of each split that is still in use, at the last size asked for.
-_cached: "weakref.WeakKeyDictionary[Images, tuple[Any, tf.Tensor]]" = weakref.WeakKeyDictionary()
+__all__ = ["batches", "steps_per_epoch"]
 
 
-def steps_per_epoch(split: Images, batch_size: int) -> int:
+def steps_per_epoch(split: Images, batch_size: int, workers: int = 1) -> int:
     """Batches in one training epoch; the images of an incomplete last batch wait for another epoch.
 
     Args:
         split: the training images.
         batch_size: images a batch, at least 1.
+        workers: that share the epoch; each has as many batches.
 
     Returns:
-        The number of whole batches.
+        The number of whole batches, of each worker.
 
     Example:
+        >>> import numpy as np
         >>> from squeezekit.data import Split
         >>> steps_per_epoch(Split(["a.jpg"] * 70, np.zeros(70, np.int32)), 32)
         2
     """
-    return len(split) // batch_size
+    return len(split) // (batch_size * workers)
 
 
 def batches(
@@ -62,17 +46,25 @@ def batches(
     training: bool = False,
     seed: int = 0,
     start_epoch: int = 0,
+    start_step: int = 0,
     epochs: int = 1,
+    shard: tuple[int, int] = (0, 1),
     augment: Augment | None = None,
     cache_bytes: int = CACHE_BYTES,
+    cache_folder: str | os.PathLike[str] | None = None,
+    fused: bool = False,
 ) -> tf.data.Dataset:
     """Stream a split as batches, epoch after epoch.
 
     In training each epoch is a fresh permutation of all images, changed at random as `augment` says, in
     `steps_per_epoch` whole batches. Otherwise every image comes once an epoch, in order, as the runtime
     sees it. When the split's resized pictures fit into `cache_bytes` they are decoded once, in this call,
-    and kept for as long as the split lives; otherwise they are decoded anew each epoch and memory
-    does not grow with the number of images.
+    and kept for as long as the split lives; else, where there is a `cache_folder` with room, in a file there
+    that is gone with the split or the process; else they are decoded anew each epoch. Only the first of these
+    takes memory that grows with the number of images. The pixels are the same in all three.
+
+    Of several workers each gets its own part of every epoch, and all get equally many batches. In training the workers'
+    batches s together are the batch s of a single worker whose `batch_size` is all of theirs together, changes and all.
 
     Args:
         split: the images.
@@ -81,18 +73,25 @@ def batches(
         training: shuffle, augment and drop an incomplete last batch.
         seed: chooses permutations and changes, in training.
         start_epoch: the first epoch of the stream, to resume: the epochs after it are the same as ever.
+        start_step: batches of that epoch to pass over unread, to resume in its middle.
         epochs: the stream ends before this epoch.
+        shard: (number of this worker from 0 on, number of workers).
         augment: what may change in training; the default is `Augment()`.
-        cache_bytes: largest memory for decoded pictures; 0 never keeps any.
+        cache_bytes: largest memory for decoded pictures; 0 never keeps any there.
+        cache_folder: where a file of decoded pictures may take half of the room that is left.
+        fused: in training decode of each JPEG only what the crop needs, no finer than needed, and keep nothing.
+            For large photos in sets too large for a cache: pixels are a little rougher than the runtime's.
 
     Returns:
         Pairs of float32 (batch, height, width, 3) RGB in [0, 255] and int32 (batch,) labels.
 
     Raises:
-        ValueError: a number is out of range, or in training there is not one whole batch.
+        ValueError: a number is out of range, there are too few images for the workers to get equally many
+            batches, or in training not one whole batch.
 
     Example:
         >>> import pathlib, tempfile
+        >>> import numpy as np
         >>> from PIL import Image
         >>> from squeezekit.data import Split
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "red.png"
@@ -109,31 +108,43 @@ def batches(
         raise ValueError(f"Expected 0 <= start_epoch <= epochs. Received: {start_epoch=}, {epochs=}.")
     if not 0 <= seed < 2**31:
         raise ValueError(f"Expected a seed in [0, 2**31). Received: seed={seed}.")
-    if training and not steps_per_epoch(split, batch_size):
-        raise ValueError(f"Expected at least one whole batch. Received: {len(split)} images, {batch_size=}.")
-    picture = _picture_source(split, preprocess, cache_bytes)
-    labels = tf.constant(split.labels)
-
+    worker, workers = shard
+    if not 0 <= worker < workers:
+        raise ValueError(f"Expected shard=(worker, workers) with 0 <= worker < workers. Received: {shard=}.")
+    if fused and not training:
+        raise ValueError(
+            "Expected fused=False: only in training may pixels differ from those of the runtime."
+        )
+    if training and not steps_per_epoch(split, batch_size, workers):
+        raise ValueError(
+            f"Expected at least one whole batch. Received: {len(split)} images, {batch_size=}, {shard=}."
+        )
+    steps = (
+        steps_per_epoch(split, batch_size, workers) if training else -(-len(split) // (batch_size * workers))
+    )
+    if start_step and not (0 <= start_step < steps and start_epoch < epochs):
+        raise ValueError(
+            f"Expected a step of the {steps} of an epoch. Received: {start_step=}, {start_epoch=}."
+        )
+    # Arrays have nothing to decode.
+    if fused and isinstance(split, Split):
+        picture = fused_source(split, preprocess)
+    else:
+        picture = picture_source(split, preprocess, cache_bytes, cache_folder)
     if not training:
-        top, left = preprocess.crop_offset
-
-        @as_written
-        def look(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return picture(index, top, left), labels[index]
-
-        stream = tf.data.Dataset.range(len(split)).map(look, num_parallel_calls=tf.data.AUTOTUNE)
-        stream = stream.batch(batch_size).map(_as_float)
-        return tuned(stream.repeat(epochs - start_epoch))
+        return _in_order(split, preprocess, picture, batch_size, start_step, epochs - start_epoch, shard)
 
     augment = augment or Augment()
-    images = steps_per_epoch(split, batch_size) * batch_size
+    labels = tf.constant(split.labels)
 
     @as_written
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
         key = tf.stack([tf.cast(seed, tf.int64), epoch * 2])
         # Ties keep their order, so equal draws do no harm.
         ranks = tf.random.stateless_uniform([len(split)], key, alg="philox")
-        indices = tf.argsort(ranks, stable=True)[:images]
+        indices = tf.argsort(ranks, stable=True)[: steps * workers * batch_size]
+        indices = tf.reshape(tf.reshape(indices, [steps, workers, batch_size])[:, worker], [-1])
+        indices = indices[tf.where(epoch == start_epoch, start_step * batch_size, 0) :]
         # One row an image, by its place in the split: its fate hangs on seed, epoch and place alone.
         draws = tf.random.stateless_uniform([len(split), DRAWS], key + [0, 1], alg="philox")
         return tf.data.Dataset.from_tensor_slices((tf.cast(indices, tf.int64), tf.gather(draws, indices)))
@@ -153,101 +164,50 @@ def batches(
     return tuned(stream.map(change, num_parallel_calls=tf.data.AUTOTUNE))
 
 
-@contextlib.contextmanager
-def lost_images() -> Iterator[None]:
-    """Within it batches are taken: an image that is gone by then is said in a line, not in TensorFlow's hundred.
+def _in_order(
+    split: Images,
+    preprocess: Preprocess,
+    picture: PictureSource,
+    batch_size: int,
+    start_step: int,
+    epochs: int,
+    shard: tuple[int, int],
+) -> tf.data.Dataset:
+    """Every image once an epoch, unchanged; a worker has each n-th."""
+    worker, workers = shard
+    top, left = preprocess.crop_offset
+    labels = tf.constant(split.labels)
+    places = range(worker, len(split), workers)
+    steps = -(-len(split) // (batch_size * workers))
+    # A worker with a batch less than others makes two of its last one.
+    short = -(-len(places) // batch_size) < steps
+    if short and (batch_size < 2 or not places):
+        raise ValueError(
+            f"Expected images for equally many batches of each worker. Received: {len(split)} images, "
+            f"{batch_size=}, {shard=}."
+        )
 
-    Raises:
-        DataError: an image is gone or was changed since `open_dataset` looked at it.
-    """
-    _lost.clear()
-    try:
-        yield
-    except tf.errors.OpError as error:
-        if not _lost:
-            raise
-        raise DataError(f"{_lost[0]}; run it again on the images as they are") from error
+    @as_written
+    def look(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return picture(index, top, left), labels[index]
+
+    def some(chosen: range, size: int) -> tf.data.Dataset:
+        stream = tf.data.Dataset.range(chosen.start, chosen.stop, chosen.step)
+        return stream.map(look, num_parallel_calls=tf.data.AUTOTUNE).batch(size)
+
+    def one_pass(first: int) -> tf.data.Dataset:
+        if not short:
+            return some(places[first * batch_size :], batch_size)
+        whole, half = (steps - 2) * batch_size, (batch_size + 1) // 2
+        rest = places[whole + max(0, first - steps + 2) * half :]
+        return some(places[first * batch_size : whole], batch_size).concatenate(some(rest, half))
+
+    stream = one_pass(0).repeat(epochs)
+    if start_step:
+        stream = one_pass(start_step).concatenate(one_pass(0).repeat(epochs - 1))
+    return tuned(stream.map(_as_float))
 
 
 @as_written
 def _as_float(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.cast(pixels, tf.float32), labels
-
-
-def tuned(stream: tf.data.Dataset) -> tf.data.Dataset:
-    """Set what every stream here has in common: a fixed order, one thread an image, two batches ahead."""
-    options = tf.data.Options()
-    options.deterministic = True
-    # Each picture or batch on one thread: the sums do not depend on the number of cores, and splitting costs.
-    options.threading.max_intra_op_parallelism = 1
-    return stream.prefetch(2).with_options(options)
-
-
-def _picture_source(split: Images, preprocess: Preprocess, cache_bytes: int) -> Any:
-    """Make a function of (index, top, left): a uint8 (height, width, 3) cut of a resized picture."""
-    size = (preprocess.height, preprocess.width, 3)
-    needed_bytes = len(split) * preprocess.resize_height * preprocess.resize_width * 3
-    if 0 < needed_bytes <= cache_bytes:
-        pixels = _decoded(split, preprocess)
-
-        def kept(index: tf.Tensor, top: Any, left: Any) -> tf.Tensor:
-            begin = tf.stack([tf.cast(index, tf.int32), top, left, 0])
-            return tf.reshape(tf.slice(pixels, begin, [1, *size]), size)
-
-        return kept
-    source = _resized_source(split, preprocess)
-
-    def fresh(index: tf.Tensor, top: Any, left: Any) -> tf.Tensor:
-        return tf.slice(source(index), tf.stack([top, left, 0]), size)
-
-    return fresh
-
-
-def _decoded(split: Images, preprocess: Preprocess) -> tf.Tensor:
-    """Decode a whole split, once for as long as it lives: uint8 (images, resize_height, resize_width, 3)."""
-    key = (preprocess.resize_height, preprocess.resize_width, preprocess.fit)
-    if split not in _cached or _cached[split][0] != key:
-        pixels = np.empty((len(split), preprocess.resize_height, preprocess.resize_width, 3), np.uint8)
-        done = 0
-        with lost_images():
-            for batch in _resized_in_order(split, preprocess):
-                pixels[done : done + len(batch)] = batch
-                done += len(batch)
-        _cached[split] = (key, tf.convert_to_tensor(pixels))
-    return _cached[split][1]
-
-
-def _resized_in_order(split: Images, preprocess: Preprocess) -> Iterator[np.ndarray]:
-    """All pictures of a split, some at a time: uint8 (some, resize_height, resize_width, 3)."""
-    if isinstance(split, ArraySet):
-        return (all_resized(pixels, preprocess) for pixels, _ in split.blocks())
-    if isinstance(split, ShardSet):
-        return (resized(open_rgb(data), preprocess)[np.newaxis] for _, data in split.pictures())
-    stream = tf.data.Dataset.range(len(split))
-    stream = stream.map(_resized_source(split, preprocess), num_parallel_calls=tf.data.AUTOTUNE)
-    return tuned(stream.batch(64)).as_numpy_iterator()
-
-
-def _resized_source(split: Images, preprocess: Preprocess) -> Any:
-    """Make a function of an index that decodes and resizes: uint8 (resize_height, resize_width, 3)."""
-    # As bytes: a name need not be Unicode.
-    paths = tf.constant(np.array([os.fsencode(path) for path in split.files()], dtype=object))
-
-    def look(path: bytes) -> np.ndarray:
-        # Decoding sets the process's warning filters aside for a moment, which two threads may not do at once.
-        try:
-            with _pillow_lock:
-                picture = open_rgb(os.fsdecode(path))
-        except (FormatError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            _lost.append(f"{os.fsdecode(path)}: gone or changed since it was checked ({reason})")
-            raise
-        return resized(picture, preprocess)
-
-    @as_written
-    def source(index: tf.Tensor) -> tf.Tensor:
-        pixels = tf.numpy_function(look, [paths[index]], tf.uint8, stateful=False)
-        pixels.set_shape([preprocess.resize_height, preprocess.resize_width, 3])
-        return pixels
-
-    return source

@@ -1,6 +1,5 @@
 """From encoded images in shards to a stream of batches, with memory that does not grow with them."""
 
-import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,7 +7,7 @@ import tensorflow as tf
 
 from squeezekit.data.array_batches import finished
 from squeezekit.data.augment import DRAWS, Augment
-from squeezekit.data.pipeline import as_written
+from squeezekit.data.pictures import as_written
 from squeezekit.imaging import open_rgb, resized
 from squeezekit.preprocess import Preprocess
 from squeezekit.sources import ShardSet
@@ -17,8 +16,6 @@ __all__ = ["shard_batches"]
 
 # Places handed to TensorFlow at once; the images are read and decoded there, one by one.
 _BLOCK = 256
-
-_pillow_lock = threading.Lock()
 
 
 def shard_batches(
@@ -76,11 +73,7 @@ def shard_batches(
                 yield places, draws[start : start + len(places)], shards.labels[places]
 
     def look(place: np.int64) -> np.ndarray:
-        data = shards.read(int(place))
-        # Decoding sets the process's warning filters aside for a moment, which two threads may not do at once.
-        with _pillow_lock:
-            picture = open_rgb(data)
-        return resized(picture, preprocess)
+        return resized(open_rgb(shards.read(int(place))), preprocess)
 
     @as_written
     def decoded(

@@ -82,10 +82,7 @@ class ShardSet:
         Args:
             most: how many, about; at least 1.
         """
-        return [
-            picture_size(self.read(place))
-            for place in range(0, len(self), max(1, len(self) // most))
-        ]
+        return [picture_size(self.read(place)) for place in range(0, len(self), max(1, len(self) // most))]
 
     def files(self) -> list[str]:
         """The files that the images lie in."""

@@ -87,6 +87,7 @@ def fit(
 ) -> History:
     """Train `model` in place; called again after a kill, go on from the last whole epoch to the same result.
 
+    Pictures that are too many for memory lie in `folder` while they are trained on, when its disk has twice the room.
     The state after every epoch lies in `folder/NAME.checkpoint.npz`, TensorBoard logs in `folder/logs/NAME`.
     A finished training is loaded from its checkpoint and not run again.
 
@@ -145,6 +146,8 @@ def fit(
         start, curves = _resume(model, trainee.optimizer, path, {**who, "arithmetic": arithmetic})
         if start < settings.epochs:
             stack.enter_context(lost_images())
+            # Where it lies is where a set too large for memory is kept while it trains.
+            folder.mkdir(parents=True, exist_ok=True)
             total = settings.epochs * steps
             ramps = (
                 [compress.Schedule(model, total_steps=total, initial_step=start * steps)]
@@ -165,11 +168,12 @@ def fit(
                     start_epoch=start,
                     epochs=settings.epochs,
                     augment=settings.augment,
+                    cache_folder=folder,
                 ),
                 steps_per_epoch=steps,
                 initial_epoch=start,
                 epochs=settings.epochs,
-                validation_data=_in_order(dataset.validation, preprocess),
+                validation_data=_in_order(dataset.validation, preprocess, folder),
                 callbacks=[*fresh, *ramps, logs, saver, shown],
                 class_weight=weights,
                 shuffle=False,
@@ -213,9 +217,9 @@ def _build_metrics(trainee: keras.Model, classes: int) -> None:
     trainee.reset_metrics()
 
 
-def _in_order(split: Images, preprocess: Preprocess) -> Any:
+def _in_order(split: Images, preprocess: Preprocess, cache_folder: Path | None = None) -> Any:
     """The images of a split, once, in their order, unchanged."""
-    return batches(split, preprocess, batch_size=128)
+    return batches(split, preprocess, batch_size=128, cache_folder=cache_folder)
 
 
 def _resume(
