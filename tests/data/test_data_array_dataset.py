@@ -154,7 +154,7 @@ def test_batches_are_those_of_the_same_pictures_in_files(tmp_path):
         ({"x_train": X, "y_train": Y * 2, "x_test": X, "y_test": Y}, "'1' has too few"),
         (
             {"x_train": X, "y_train": Y, "x_test": X, "y_test": np.maximum(Y, 1)},
-            "no images of class '0' in a part",
+            "no readable images in class '0'",
         ),
         ({"x_train": X, "y_train": Y, "x_test": X[:, :5], "y_test": Y}, "does not go with"),
         ({"x": X, "y": Y, "class_names": np.array(["a", "b", "b"])}, "two classes with one name"),

@@ -7,7 +7,6 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from squeezekit.data.likeness import correlation, join, near_pairs, small
 from squeezekit.data.looks import Look, format_of, look_at
+from squeezekit.data.threads import in_threads
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb
 
@@ -24,8 +24,6 @@ Progress = Callable[[int, int], None]
 
 # Two pictures of near hashes are near duplicates from this correlation of their 32 x 32 RGB pixels on.
 LEAST_CORRELATION = 0.9
-# Files a thread takes at once: enough that handing them out costs nothing.
-_CHUNK = 16
 # Small pictures kept while pairs are compared: 3 KB each.
 _KEPT = 4096
 
@@ -203,7 +201,7 @@ def audit_folder(
     listed, strays = _list(root, parts)
     if not listed:
         raise DataError(f"{root}: no images in class folders")
-    looks = _look_at_all([path for path, _, _, _ in listed], progress)
+    looks = in_threads(look_at, [path for path, _, _, _ in listed], progress)
     images = tuple(Image(*place, look) for place, look in zip(listed, looks, strict=True))
     groups = _equal(images)
     if near:
@@ -299,25 +297,6 @@ def _files_below(folder: str, besides: set[str] | None = None) -> list[str]:
 def _stray_format(path: str) -> str:
     # A pipe or a device would block whoever opens it.
     return format_of(path) if os.path.isfile(path) else ""
-
-
-def _look_at_all(paths: Sequence[str], progress: Progress | None) -> list[Look]:
-    """Look at files two or more at a time: Pillow decodes and hashlib hashes outside Python's lock."""
-    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    looks: list[Look] = []
-    executor = ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2)))
-    try:
-        for found in executor.map(_look_at_some, chunks):
-            looks += found
-            if progress is not None:
-                progress(len(looks), len(paths))
-    finally:
-        executor.shutdown(cancel_futures=True)
-    return looks
-
-
-def _look_at_some(paths: Sequence[str]) -> list[Look]:
-    return [look_at(path) for path in paths]
 
 
 def _sizes(counts: Counter[tuple[int, int]]) -> dict[str, Any]:

@@ -4,9 +4,7 @@ import dataclasses
 import hashlib
 import os
 import unicodedata
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +13,13 @@ from squeezekit import files
 from squeezekit.data.catalogue import CATALOGUE
 from squeezekit.data.dataset import MAX_SKIPPED_SHARE, Dataset
 from squeezekit.data.file_dataset import open_file_dataset
+from squeezekit.data.ranks import Ranks
+from squeezekit.data.threads import in_threads
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb, picture_size, read_image
 from squeezekit.sources import find_files, find_source
 
 __all__ = ["Dataset", "Split", "find_folder", "open_dataset"]
-
-# Files a thread takes at once: handing out a million one by one takes a gigabyte.
-_CHUNK = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -165,32 +162,36 @@ def open_dataset(
         reported = _list(root, root / "test", class_names)
 
     listed = trainable + reported
-    checks = dict(zip(listed, _check_all([file.path for file in listed], progress), strict=True))
-    skipped = tuple((file.path, check.reason) for file, check in checks.items() if check.reason)
+    checks = in_threads(_check, [file.path for file in listed], progress)
+    skipped = tuple(
+        (file.path, check.reason) for file, check in zip(listed, checks, strict=True) if check.reason
+    )
     if len(skipped) > MAX_SKIPPED_SHARE * len(listed):
         path, reason = skipped[0]
         raise DataError(
             f"{root}: {len(skipped)} of {len(listed)} images are unreadable; the first: {path} ({reason})"
         )
 
-    trainable = [file for file in trainable if not checks[file].reason]
-    reported = [file for file in reported if not checks[file].reason]
-    if train_per_class:
-        others, trainable = _so_many(trainable, train_per_class, f"train {seed}", class_names, bool(reported))
-        reported = reported or others
-    elif not reported:
-        reported, trainable = _carve(trainable, test, f"test {seed}", class_names)
-    validated, trainable = _carve(trainable, validation, f"validation {seed}", class_names)
-    for part in (trainable, reported):
-        if part:
-            _require_every_class(root, part, class_names)
+    labels = np.array([file.label for file in listed], np.int32)
+    usable = np.array([place for place, check in enumerate(checks) if not check.reason], np.int64)
+    ranks = Ranks(labels, class_names, lambda places: [listed[place].relative for place in places], str(root))
+    train, validated, tested = ranks.parts(
+        usable[usable < len(trainable)],
+        usable[:0],
+        usable[usable >= len(trainable)],
+        validation=validation,
+        test=test,
+        seed=seed,
+        train_per_class=train_per_class,
+    )
+    everything = Split([file.path for file in listed], labels)
     return Dataset(
         class_names=class_names,
-        train=_split(trainable, checks),
-        validation=_split(validated, checks),
-        test=_split(reported, checks),
+        train=everything.take(train),
+        validation=everything.take(validated),
+        test=everything.take(tested),
         skipped=skipped,
-        fingerprint=_fingerprint(checks, class_names),
+        fingerprint=_fingerprint(listed, checks, class_names),
         train_per_class=train_per_class,
     )
 
@@ -252,28 +253,6 @@ def _list(root: Path, folder: Path, class_names: Sequence[str]) -> list[_File]:
     return listed
 
 
-def _check_all(paths: Sequence[str], progress: Callable[[int, int], None] | None) -> list[_Checked]:
-    """Decode every image, two or more at a time: Pillow decodes outside Python's lock."""
-    checks: list[_Checked] = []
-    chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    executor = ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2)))
-    try:
-        # Decoding sets the warning filters aside, thread by thread; this outer frame puts back the caller's.
-        with warnings.catch_warnings():
-            for found in executor.map(_check_some, chunks):
-                for check in found:
-                    checks.append(check)
-                    if progress is not None:
-                        progress(len(checks), len(paths))
-    finally:
-        executor.shutdown(cancel_futures=True)
-    return checks
-
-
-def _check_some(paths: Sequence[str]) -> list[_Checked]:
-    return [_check(path) for path in paths]
-
-
 def _check(path: str) -> _Checked:
     try:
         data = read_image(path)
@@ -285,65 +264,9 @@ def _check(path: str) -> _Checked:
     return _Checked(hashlib.sha256(data).hexdigest())
 
 
-def _carve(
-    files: Sequence[_File], share: float, salt: str, class_names: Sequence[str]
-) -> tuple[list[_File], list[_File]]:
-    """Take a share of every class by hash: (taken, left), both in the order of `files`."""
-    if share == 0:
-        return [], list(files)
-    by_class: list[list[_File]] = [[] for _ in class_names]
-    for file in files:
-        by_class[file.label].append(file)
-    taken: set[_File] = set()
-    for name, members in zip(class_names, by_class, strict=True):
-        if len(members) < 2:
-            raise DataError(
-                f"Class {name!r} has too few images to split off a {salt.split()[0]} part: {len(members)}"
-            )
-        count = min(max(1, round(len(members) * share)), len(members) - 1)
-        taken.update(sorted(members, key=lambda file: _rank(salt, file.relative))[:count])
-    return [file for file in files if file in taken], [file for file in files if file not in taken]
-
-
-def _so_many(
-    files: Sequence[_File], count: int, salt: str, class_names: Sequence[str], tested: bool
-) -> tuple[list[_File], list[_File]]:
-    """Take so many of every class by hash: (left, taken), both in the order of `files`."""
-    by_class: list[list[_File]] = [[] for _ in class_names]
-    for file in files:
-        by_class[file.label].append(file)
-    taken: set[_File] = set()
-    for name, members in zip(class_names, by_class, strict=True):
-        if len(members) <= count and not tested:
-            raise DataError(
-                f"Class {name!r} has {len(members)} images, none of them left to test on after {count} for training"
-            )
-        taken.update(sorted(members, key=lambda file: _rank(salt, file.relative))[:count])
-    return [file for file in files if file not in taken], [file for file in files if file in taken]
-
-
-def _rank(salt: str, relative: str) -> bytes:
-    return hashlib.sha256(os.fsencode(f"{salt} {relative}")).digest()
-
-
-def _require_every_class(root: Path, files: Iterable[_File], class_names: Sequence[str]) -> None:
-    """Refuse a class whose every image was unreadable: it is empty too."""
-    missing = set(range(len(class_names))) - {file.label for file in files}
-    if missing:
-        raise DataError(f"{root}: no readable images in class {class_names[min(missing)]!r}")
-
-
-def _split(files: Sequence[_File], checks: dict[_File, _Checked]) -> Split:
-    return Split(
-        paths=[file.path for file in files],
-        labels=np.array([file.label for file in files], np.int32),
-    )
-
-
-def _fingerprint(checks: dict[_File, _Checked], class_names: Sequence[str]) -> str:
+def _fingerprint(listed: Sequence[_File], checks: Sequence[_Checked], class_names: Sequence[str]) -> str:
     digest = hashlib.sha256()
-    for file in sorted(checks, key=lambda file: file.relative):
-        if not checks[file].reason:
-            line = f"{file.relative}\0{class_names[file.label]}\0{checks[file].digest}\n"
-            digest.update(os.fsencode(line))
+    for file, check in sorted(zip(listed, checks, strict=True), key=lambda pair: pair[0].relative):
+        if not check.reason:
+            digest.update(os.fsencode(f"{file.relative}\0{class_names[file.label]}\0{check.digest}\n"))
     return digest.hexdigest()
