@@ -22,10 +22,12 @@ __all__ = [
     "MAX_SECONDS",
     "all_resized",
     "fit",
+    "is_image_name",
     "open_header",
     "open_rgb",
     "orientation_of",
     "picture_size",
+    "png",
     "read_image",
     "resized",
     "to_rgb",
@@ -78,6 +80,16 @@ _WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
 # What `warnings.filterwarnings("ignore", module=...)` puts into the list of filters.
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file is an image by its name: not hidden, and with a suffix of `IMAGE_SUFFIXES`.
+
+    Example:
+        >>> is_image_name("cat.JPG"), is_image_name(".cat.jpg"), is_image_name("cat.txt")
+        (True, False, False)
+    """
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -306,3 +318,18 @@ def fit(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     row, column = preprocess.crop_offset
     whole = resized(image, preprocess)
     return whole[row : row + preprocess.height, column : column + preprocess.width]
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A PNG file of pixels, made quickly rather than small.
+
+    Args:
+        pixels: uint8 (height, width, 3) RGB, or (height, width) grey.
+
+    Example:
+        >>> open_rgb(png(np.full((2, 3, 3), 7, np.uint8))).size
+        (3, 2)
+    """
+    written = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(written, "PNG", compress_level=1)
+    return written.getvalue()

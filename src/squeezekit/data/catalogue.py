@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image
 
 from squeezekit.data.download import Wanted, check_file, download
 from squeezekit.data.unpack import members, unpacked_into
 from squeezekit.errors import DataError, FormatError
-from squeezekit.imaging import IMAGE_SUFFIXES
+from squeezekit.imaging import is_image_name, png
 
 __all__ = ["CATALOGUE", "Entry", "fetch", "is_fetched"]
 
@@ -252,7 +251,7 @@ def _images(entry: Entry, archive: Path, target: Path) -> Iterator[tuple[tuple[s
             rest = parts[len(above) :]
             if parts[: len(above)] != above or len(rest) != 2 or rest[0] in entry.left_out:
                 continue
-            if not rest[1].startswith(".") and Path(rest[1]).suffix.lower() in IMAGE_SUFFIXES:
+            if is_image_name(rest[1]):
                 yield ((place, *rest) if place else rest), stream
 
 
@@ -275,10 +274,7 @@ def _cifar_images(name: str, archive: Path) -> Iterator[tuple[tuple[str, ...], I
             if len(data) != row or label >= len(names):
                 raise FormatError(f"archive: {parts[-1]} is damaged")
             planes = np.frombuffer(data, np.uint8, offset=labels).reshape(3, _SIDE, _SIDE)
-            picture = io.BytesIO()
-            Image.fromarray(np.ascontiguousarray(planes.transpose(1, 2, 0))).save(
-                picture, "PNG", compress_level=1
-            )
-            picture.seek(0)
-            yield (split, names[label], f"{parts[-1].removesuffix('.bin')}-{number:05d}.png"), picture
+            picture = png(planes.transpose(1, 2, 0))
+            name = f"{parts[-1].removesuffix('.bin')}-{number:05d}.png"
+            yield (split, names[label], name), io.BytesIO(picture)
             number += 1

@@ -5,11 +5,9 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from squeezekit.data.unpack import members, unpacked_into
 from squeezekit.errors import DataError
-from squeezekit.imaging import IMAGE_SUFFIXES
+from squeezekit.imaging import is_image_name, png
 from squeezekit.sources import ArraySet, open_arrays
 
 __all__ = ["unpack_images"]
@@ -93,10 +91,8 @@ def _write_arrays(arrays: ArraySet, target: str | os.PathLike[str], progress: Pr
     with unpacked_into(target) as write:
         for pixels, labels in arrays.blocks():
             for picture, label in zip(pixels, labels.tolist(), strict=True):
-                written = io.BytesIO()
-                Image.fromarray(picture).save(written, "PNG", compress_level=1)
-                written.seek(0)
-                write((arrays.class_names[label], f"{done:0{digits}d}.png"), written)
+                name = f"{done:0{digits}d}.png"
+                write((arrays.class_names[label], name), io.BytesIO(png(picture)))
                 done += 1
             if progress is not None:
                 progress(done, len(arrays))
@@ -122,7 +118,7 @@ def _write_archive(
 def _is_image(parts: tuple[str, ...]) -> bool:
     """Whether training would read it: no hidden file, nor what macOS puts beside each."""
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return bool(parts) and not hidden and Path(parts[-1]).suffix.lower() in IMAGE_SUFFIXES
+    return bool(parts) and not hidden and is_image_name(parts[-1])
 
 
 def _layout(

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from squeezekit.errors import FormatError
-from squeezekit.imaging import IMAGE_SUFFIXES
+from squeezekit.imaging import is_image_name
 
 __all__ = ["MAX_FRAME_BYTES", "Frame", "camera_frames", "folder_images", "stream_frames", "watched_files"]
 
@@ -56,7 +56,7 @@ def folder_images(folder: str | os.PathLike[str]) -> list[Path]:
     found: list[Path] = []
     for root, folders, names in os.walk(folder, onerror=stop):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(root, name) for name in sorted(names) if _is_image(name)]
+        found += [Path(root, name) for name in sorted(names) if is_image_name(name)]
     return found
 
 
@@ -213,7 +213,7 @@ def _looked(folder: str | os.PathLike[str]) -> dict[str, tuple[int, int]]:
     found = {}
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not _is_image(entry.name):
+            if not is_image_name(entry.name):
                 continue
             try:
                 status = entry.stat()
@@ -274,7 +274,3 @@ def _open_with_opencv(number: int) -> tuple[Callable[[], Any], Callable[[], obje
         return pixels[..., ::-1] if found else None
 
     return grab, camera.release
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES

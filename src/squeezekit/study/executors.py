@@ -7,7 +7,7 @@ from typing import Any
 
 from squeezekit.training import Progress
 
-__all__ = ["Executor", "InProcess", "Task"]
+__all__ = ["Executor", "InProcess", "Task", "require_order"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,19 @@ class Task:
     function: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
     needs: tuple[str, ...] = ()
+
+
+def require_order(tasks: Sequence[Task]) -> None:
+    """Refuse tasks of which one comes before another that it needs.
+
+    Raises:
+        ValueError: there is such a task.
+    """
+    later = {task.name for task in tasks}
+    for task in tasks:
+        if later.intersection(task.needs):
+            raise ValueError(f"Expected every task after those that it needs. Received: {task.name} early.")
+        later.remove(task.name)
 
 
 class Executor(abc.ABC):
@@ -62,12 +75,6 @@ class InProcess(Executor):
 
     def run(self, tasks: Sequence[Task], progress: Progress) -> Generator[tuple[str, Any], None, None]:
         """See `Executor`."""
-        done: set[str] = set()
-        names = {task.name for task in tasks}
+        require_order(tasks)
         for task in tasks:
-            if set(task.needs) & names - done:
-                raise ValueError(
-                    f"Expected every task after those that it needs. Received: {task.name} early."
-                )
             yield task.name, task.function(*task.arguments, progress=progress)
-            done.add(task.name)

@@ -14,7 +14,7 @@ import ray
 import ray.exceptions
 
 import squeezekit
-from squeezekit.study.executors import Executor, Task
+from squeezekit.study.executors import Executor, Task, require_order
 from squeezekit.study.workshop import describe_machine
 from squeezekit.training import Progress
 
@@ -89,15 +89,11 @@ class RayExecutor(Executor):
 
     def _submit(self, tasks: Sequence[Task], board: Any, pending: dict[Any, str]) -> None:
         """Hand all to Ray, which starts each when the results that it is given are there."""
-        names = {task.name for task in tasks}
+        require_order(tasks)
         references: dict[str, Any] = {}
         remote = ray.remote(_work).options(num_cpus=self.cpus, max_retries=self.retries)
         versions = _versions()
         for task in tasks:
-            if set(task.needs) & names - references.keys():
-                raise ValueError(
-                    f"Expected every task after those that it needs. Received: {task.name} early."
-                )
             needed = [references[name] for name in task.needs if name in references]
             reference = remote.remote(
                 task.name, task.function, task.arguments, self.cpus, versions, board, *needed
