@@ -1,15 +1,16 @@
 """Write results into the README, so that no figure there is typed by hand.
 
-    python benchmarks/readme_table.py zoo/intel.run.json README.md
+    python benchmarks/readme_table.py zoo/intel.run.json zoo/intel-separable.run.json README.md
     python benchmarks/readme_table.py docs/results/intel README.md
 
-replace what stands between `<!-- results:begin -->` and `<!-- results:end -->` by a run's table, and what stands
-between `<!-- findings:begin -->` and `<!-- findings:end -->` by a study's findings. A test holds the README to both.
+replace what stands between `<!-- results:begin -->` and `<!-- results:end -->` by the table of some runs, and what
+stands between `<!-- findings:begin -->` and `<!-- findings:end -->` by a study's findings. A test holds the README to
+both.
 """
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ from squeezekit import files, study
 from squeezekit.study.table import count, percent
 
 
-def block(run: Mapping[str, Any]) -> str:
-    """The command and the table of a run as Markdown.
+def block(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The commands and one table of some runs as Markdown.
 
     Args:
-        run: what `run.json` holds.
+        runs: what the `run.json` of each holds, on the same images with the same settings; AlexNet's row is shown of
+            the first.
+
+    Raises:
+        ValueError: images, settings or recipes differ, so that no line could speak of all.
     """
     head = (
         "network",
@@ -35,37 +40,46 @@ def block(run: Mapping[str, Any]) -> str:
     )
     lines = [
         "```bash",
-        run["command"],
+        *(run["command"] for run in runs),
         "```",
         "",
         "| " + " | ".join(head) + " |",
         "|---|" + "---:|" * (len(head) - 1),
     ]
-    for row in run["rows"]:
-        low, high = (100 * bound for bound in row["top1_interval"])
-        worst = row["worst_class"]
-        cells = (
-            row["name"],
-            count(row["parameters"]),
-            count(row["nonzero_parameters"]),
-            f"{count(row['file_bytes'])} bytes",
-            f"{row['times_smaller']:,.1f}",
-            f"{percent(row['top1'])} ({low:.1f} to {high:.1f})",
-            f"{worst['label']} {percent(worst['recall'])}",
-            f"{row['latency_ms']:.2f} ms",
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    data = run["data"]
-    taught = ", taught by the float network" if run.get("distil") else ""
-    lines += [
-        "",
-        f"Recipe `{run['recipe']}`, seed {run['seed']}, {run['settings']['epochs']} epochs for each float network and "
-        f"{run['compress_settings']['epochs']} for each technique{taught}; {data['train']:,} images trained on, "
-        f"{data['validation']:,} for validation, {data['test']:,} tested. Latency: LiteRT, one thread, "
-        f"{run['machine']}.",
-        "",
-    ]
+    for place, run in enumerate(runs):
+        fire = " with separable fire" if "separable" in run["model"] else ""
+        for row in run["rows"][bool(place) :]:
+            low, high = (100 * bound for bound in row["top1_interval"])
+            worst = row["worst_class"]
+            cells = (
+                row["name"].replace(",", f"{fire},") if row["name"].startswith("SqueezeNet") else row["name"],
+                count(row["parameters"]),
+                count(row["nonzero_parameters"]),
+                f"{count(row['file_bytes'])} bytes",
+                f"{row['times_smaller']:,.1f}",
+                f"{percent(row['top1'])} ({low:.1f} to {high:.1f})",
+                f"{worst['label']} {percent(worst['recall'])}",
+                f"{row['latency_ms']:.2f} ms",
+            )
+            lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", _what_all_share(runs), ""]
     return "\n".join(lines)
+
+
+def _what_all_share(runs: Sequence[Mapping[str, Any]]) -> str:
+    lines = set()
+    for run in runs:
+        data = run["data"]
+        taught = ", taught by the float network" if run.get("distil") else ""
+        lines.add(
+            f"Recipe `{run['recipe']}`, seed {run['seed']}, {run['settings']['epochs']} epochs for each float "
+            f"network and {run['compress_settings']['epochs']} for each technique{taught}; {data['train']:,} images "
+            f"trained on, {data['validation']:,} for validation, {data['test']:,} tested. Latency: LiteRT, one thread, "
+            f"{run['machine']}."
+        )
+    if len(lines) != 1:
+        raise ValueError("Expected runs of the same images, settings and recipe.")
+    return lines.pop()
 
 
 def findings_block(folder: Path) -> str:
@@ -106,10 +120,11 @@ def replace_block(readme: str, name: str, block: str) -> str:
 
 
 if __name__ == "__main__":
-    source, readme_path = map(Path, sys.argv[1:])
+    *sources, readme_path = map(Path, sys.argv[1:])
     text = readme_path.read_text(encoding="utf-8")
-    if source.is_dir():
-        text = replace_block(text, "findings", findings_block(source))
+    if sources[0].is_dir():
+        text = replace_block(text, "findings", findings_block(sources[0]))
     else:
-        text = replace_block(text, "results", block(json.loads(source.read_text(encoding="utf-8"))))
+        runs = [json.loads(source.read_text(encoding="utf-8")) for source in sources]
+        text = replace_block(text, "results", block(runs))
     files.write_text(readme_path, text)

@@ -6,10 +6,12 @@ import sys
 import threading
 import types
 
+import numpy as np
 import pytest
 
 from squeezekit import study
 from squeezekit.cli import main
+from squeezekit.data import Split
 from squeezekit.errors import DataError
 from squeezekit.study import stages
 from squeezekit.study.agenda import Site, Stage
@@ -49,7 +51,7 @@ def work(tmp_path):
     """Where a study works, and a stage of it."""
     image = tmp_path / "image.png"
     image.touch()
-    dataset = types.SimpleNamespace(train=types.SimpleNamespace(paths=[str(image)]))
+    dataset = types.SimpleNamespace(train=Split([str(image)], np.zeros(1, np.int32)))
     site = Site(dataset, None, "", tmp_path / "out", tmp_path / "cache", "mine")
     stage = Stage("alexnet", "", 0, Settings(), 1.0, ("key",), {})
     site.folder(stage.key).mkdir(parents=True)
