@@ -20,6 +20,7 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "MAX_SECONDS",
+    "MAX_SKIPPED_SHARE",
     "all_resized",
     "fit",
     "is_image_name",
@@ -39,6 +40,9 @@ IMAGE_SUFFIXES = frozenset(
 
 # Beyond this a small file is a memory bomb. Pillow's own limit, which it enforces without being asked.
 MAX_PIXELS = 178_956_970
+
+# More broken files than this and a set is damaged as a whole: a copy that stopped, a wrong format.
+MAX_SKIPPED_SHARE = 0.05
 
 # So many pixels without any compression.
 MAX_FILE_BYTES = 1 << 29
@@ -159,6 +163,9 @@ def read_image(path: str | os.PathLike[str]) -> bytes:
 def open_header(data: bytes) -> ImageFile.ImageFile:
     """Open an image file without decoding it, if it is of a format that training reads.
 
+    Several threads may do so at once. What Pillow warns of is silenced from the first call on, for the whole
+    process: the filters of warnings belong to all threads, and to change them back would be a race.
+
     Args:
         data: the file.
 
@@ -169,6 +176,9 @@ def open_header(data: bytes) -> ImageFile.ImageFile:
         UnidentifiedImageError: of no such format.
         Exception: nearly any other, of a damaged file.
     """
+    # Pillow warns of odd metadata and of bombs; ours is the limit that counts.
+    if _QUIET not in warnings.filters:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         image = Image.open(_Helpings(data), formats=_FORMATS)
     except UnidentifiedImageError:
@@ -181,9 +191,6 @@ def open_header(data: bytes) -> ImageFile.ImageFile:
 
 def open_rgb(source: str | os.PathLike[str] | bytes, at_least: int = 0) -> Image.Image:
     """Decode a whole image to RGB; anything wrong with it is one `FormatError`.
-
-    Several threads may decode at once. What Pillow warns of is silenced from the first call on, for the whole
-    process: the filters of warnings belong to all threads, and to change them back would be a race.
 
     Args:
         source: a path, or the bytes of an image file.
@@ -200,9 +207,6 @@ def open_rgb(source: str | os.PathLike[str] | bytes, at_least: int = 0) -> Image
     data = source if isinstance(source, bytes) else read_image(source)
     name = "image" if isinstance(source, bytes) else str(source)
     try:
-        # Pillow warns of odd metadata and of bombs; ours is the limit that counts.
-        if _QUIET not in warnings.filters:
-            warnings.filterwarnings("ignore", module=r"PIL\.")
         with open_header(data) as image:
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:

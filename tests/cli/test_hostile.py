@@ -12,6 +12,7 @@ import pytest
 import hostile
 import tiny_classifiers
 from squeezekit import data, files, imaging
+from squeezekit.data import dataset as data_dataset
 from squeezekit.data import folder as data_folder
 
 
@@ -74,7 +75,7 @@ def test_check_names_each(classes, told, tmp_path):
 
 def test_training_opens_what_a_viewer_shows(classes, monkeypatch):
     root, made = classes
-    monkeypatch.setattr(data_folder, "MAX_SKIPPED_SHARE", 1.0)
+    monkeypatch.setattr(data_dataset, "MAX_SKIPPED_SHARE", 1.0)
     dataset = data.open_dataset(root, validation=0, test=0)
     opened = {os.path.basename(path) for path in dataset.train.paths}
     skipped = {os.path.basename(path): reason for path, reason in dataset.skipped}
@@ -91,7 +92,7 @@ def test_train_says_it_in_a_line(classes, told, tmp_path):
 
 
 def test_train_on_what_is_left(classes, told, small_squeezenet, monkeypatch, tmp_path):
-    monkeypatch.setattr(data_folder, "MAX_SKIPPED_SHARE", 1.0)
+    monkeypatch.setattr(data_dataset, "MAX_SKIPPED_SHARE", 1.0)
     words = ["--epochs", "1", "--size", "32", "--batch-size", "32"]
     status, _, err = told("train", classes[0], "-o", tmp_path / "out", *words)
     assert (status, err) == (0, "")

@@ -11,7 +11,7 @@ from squeezekit.imaging import all_resized
 from squeezekit.preprocess import Preprocess
 from squeezekit.sources import WINDOW_BYTES, ArraySet
 
-__all__ = ["array_batches", "finished"]
+__all__ = ["array_batches", "finished", "require_possible"]
 
 
 def array_batches(
@@ -60,13 +60,7 @@ def array_batches(
         (3, 8, 8, 3) [0 1 0]
         (2, 8, 8, 3) [1 1]
     """
-    if batch_size < 1:
-        raise ValueError(f"Expected at least one image a batch. Received: batch_size={batch_size}.")
-    if not 0 <= start_epoch <= epochs or start_step < 0 or seed < 0:
-        raise ValueError(
-            f"Expected 0 <= start_epoch <= epochs and no negative start_step or seed. "
-            f"Received: {start_epoch=}, {epochs=}, {start_step=}, {seed=}."
-        )
+    require_possible(batch_size, seed, start_epoch, start_step, epochs)
     images = len(arrays) // batch_size * batch_size if training else len(arrays)
     if not images:
         raise ValueError(f"Expected at least one whole batch. Received: {len(arrays)} images, {batch_size=}.")
@@ -104,6 +98,21 @@ def array_batches(
         ),
     )
     return finished(stream.unbatch(), preprocess, batch_size, augment if training else None)
+
+
+def require_possible(batch_size: int, seed: int, start_epoch: int, start_step: int, epochs: int) -> None:
+    """Refuse numbers of a stream that cannot be.
+
+    Raises:
+        ValueError: one is out of range.
+    """
+    if batch_size < 1:
+        raise ValueError(f"Expected at least one image a batch. Received: batch_size={batch_size}.")
+    if not 0 <= start_epoch <= epochs or start_step < 0 or seed < 0:
+        raise ValueError(
+            f"Expected 0 <= start_epoch <= epochs and no negative start_step or seed. "
+            f"Received: {start_epoch=}, {epochs=}, {start_step=}, {seed=}."
+        )
 
 
 def finished(

@@ -16,7 +16,7 @@ from squeezekit.data.likeness import correlation, join, near_pairs, small
 from squeezekit.data.looks import Look, format_of, look_at
 from squeezekit.data.threads import in_threads
 from squeezekit.errors import DataError, FormatError
-from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb
+from squeezekit.imaging import is_image_name, open_rgb
 
 __all__ = ["Audit", "Group", "Image", "audit_folder"]
 
@@ -232,7 +232,7 @@ def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     """Whether training would read it; a link into the void or in a circle counts, so that it is reported."""
-    if os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:
+    if not is_image_name(entry.name):
         return False
     try:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))

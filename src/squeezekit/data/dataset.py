@@ -1,12 +1,15 @@
 """Labelled images, whatever they lie in, and a set of them in three parts."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, Self
 
 import numpy as np
 
-__all__ = ["MAX_SKIPPED_SHARE", "Dataset", "Images"]
+from squeezekit.errors import DataError
+from squeezekit.imaging import MAX_SKIPPED_SHARE
+
+__all__ = ["Dataset", "Images", "require_readable"]
 
 
 class Images(Protocol):
@@ -37,10 +40,6 @@ class Images(Protocol):
         """The same for a process that works in another folder."""
 
 
-# More broken files than this and the set is damaged as a whole: a copy that stopped, a wrong format.
-MAX_SKIPPED_SHARE = 0.05
-
-
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Dataset:
     """A set of images, checked and split.
@@ -63,3 +62,21 @@ class Dataset:
     skipped: tuple[tuple[str, str], ...]
     fingerprint: str
     train_per_class: int = 0
+
+
+def require_readable(skipped: Sequence[tuple[str, str]], images: int, where: str) -> None:
+    """Refuse a set of which more than `MAX_SKIPPED_SHARE` is unreadable.
+
+    Args:
+        skipped: (path, reason) of every unreadable image.
+        images: how many there are, these included.
+        where: what the set is called.
+
+    Raises:
+        DataError: it is damaged as a whole.
+    """
+    if len(skipped) > MAX_SKIPPED_SHARE * images:
+        path, reason = skipped[0]
+        raise DataError(
+            f"{where}: {len(skipped)} of {images} images are unreadable; the first: {path} ({reason})"
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from squeezekit.data.dataset import MAX_SKIPPED_SHARE, Dataset
+from squeezekit.data.dataset import Dataset, require_readable
 from squeezekit.data.ranks import Ranks
 from squeezekit.data.threads import in_threads
 from squeezekit.errors import DataError, FormatError
@@ -108,9 +108,5 @@ def _checked(
             skipped[place] = (names[place], reason)
         else:
             digest.update(f"{shards.class_names[labels[place]]}\0".encode() + sum_of)
-    if len(skipped) > MAX_SKIPPED_SHARE * len(shards):
-        name, reason = next(iter(skipped.values()))
-        raise DataError(
-            f"{where}: {len(skipped)} of {len(shards)} images are unreadable; the first: {name} ({reason})"
-        )
+    require_readable(list(skipped.values()), len(shards), where)
     return digest.hexdigest(), skipped

@@ -11,7 +11,7 @@ import numpy as np
 
 from squeezekit import files
 from squeezekit.data.catalogue import CATALOGUE
-from squeezekit.data.dataset import MAX_SKIPPED_SHARE, Dataset
+from squeezekit.data.dataset import Dataset, require_readable
 from squeezekit.data.file_dataset import open_file_dataset
 from squeezekit.data.ranks import Ranks
 from squeezekit.data.threads import in_threads
@@ -166,12 +166,7 @@ def open_dataset(
     skipped = tuple(
         (file.path, check.reason) for file, check in zip(listed, checks, strict=True) if check.reason
     )
-    if len(skipped) > MAX_SKIPPED_SHARE * len(listed):
-        path, reason = skipped[0]
-        raise DataError(
-            f"{root}: {len(skipped)} of {len(listed)} images are unreadable; the first: {path} ({reason})"
-        )
-
+    require_readable(skipped, len(listed), str(root))
     labels = np.array([file.label for file in listed], np.int32)
     usable = np.array([place for place, check in enumerate(checks) if not check.reason], np.int64)
     ranks = Ranks(labels, class_names, lambda places: [listed[place].relative for place in places], str(root))

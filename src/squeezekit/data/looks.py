@@ -4,7 +4,6 @@ import dataclasses
 import enum
 import hashlib
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -125,10 +124,8 @@ def look_at(path: str | os.PathLike[str]) -> Look:
 def _header(data: bytes) -> tuple[str, str, int, int, int]:
     """Format, mode, width, height and orientation; nothing where even the header cannot be read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with open_header(data) as image:
-                return image.format or "", image.mode, image.width, image.height, orientation_of(image)
+        with open_header(data) as image:
+            return image.format or "", image.mode, image.width, image.height, orientation_of(image)
     # Pillow's plugins raise nearly anything on hostile input; `open_rgb` says what in the next step.
     except Exception:
         return "", "", 0, 0, 1

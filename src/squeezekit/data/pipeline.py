@@ -115,13 +115,13 @@ def batches(
         raise ValueError(
             "Expected fused=False: only in training may pixels differ from those of the runtime."
         )
-    if training and not steps_per_epoch(split, batch_size, workers):
-        raise ValueError(
-            f"Expected at least one whole batch. Received: {len(split)} images, {batch_size=}, {shard=}."
-        )
     steps = (
         steps_per_epoch(split, batch_size, workers) if training else -(-len(split) // (batch_size * workers))
     )
+    if training and not steps:
+        raise ValueError(
+            f"Expected at least one whole batch. Received: {len(split)} images, {batch_size=}, {shard=}."
+        )
     if start_step and not (0 <= start_step < steps and start_epoch < epochs):
         raise ValueError(
             f"Expected a step of the {steps} of an epoch. Received: {start_step=}, {start_epoch=}."

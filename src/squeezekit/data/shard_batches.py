@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from squeezekit.data.array_batches import finished
+from squeezekit.data.array_batches import finished, require_possible
 from squeezekit.data.augment import DRAWS, Augment
 from squeezekit.data.pictures import as_written
 from squeezekit.imaging import open_rgb, resized
@@ -51,13 +51,7 @@ def shard_batches(
     Raises:
         ValueError: a number is out of range, or in training there is not one whole batch.
     """
-    if batch_size < 1:
-        raise ValueError(f"Expected at least one image a batch. Received: batch_size={batch_size}.")
-    if not 0 <= start_epoch <= epochs or start_step < 0 or seed < 0:
-        raise ValueError(
-            f"Expected 0 <= start_epoch <= epochs and no negative start_step or seed. "
-            f"Received: {start_epoch=}, {epochs=}, {start_step=}, {seed=}."
-        )
+    require_possible(batch_size, seed, start_epoch, start_step, epochs)
     images = len(shards) // batch_size * batch_size if training else len(shards)
     if training and not images:
         raise ValueError(f"Expected at least one whole batch. Received: {len(shards)} images, {batch_size=}.")

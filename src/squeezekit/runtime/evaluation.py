@@ -11,14 +11,11 @@ import numpy as np
 
 from squeezekit import files
 from squeezekit.errors import DataError, FormatError
-from squeezekit.imaging import IMAGE_SUFFIXES
+from squeezekit.imaging import IMAGE_SUFFIXES, MAX_SKIPPED_SHARE
 from squeezekit.runtime.model import Model
 from squeezekit.sources import find_files, find_source, open_parts
 
 __all__ = ["Evaluation", "Outcome", "evaluate", "evaluate_files", "evaluate_images"]
-
-# More broken files than this and the folder is damaged as a whole: a copy that stopped, a wrong format.
-MAX_SKIPPED_SHARE = 0.05
 
 
 class Outcome(NamedTuple):
