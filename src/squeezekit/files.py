@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = [
     "folder_names",
+    "is_folder",
     "open_without_waiting",
     "read_regular",
     "regular_names",
@@ -103,7 +104,12 @@ def folder_names(folder: str | os.PathLike[str]) -> list[str]:
         OSError: the folder cannot be read.
     """
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and _is(entry.is_dir))
+        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and is_folder(entry))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether a directory entry is a folder or a link to one; a link that leads in a circle is none."""
+    return _is(entry.is_dir)
 
 
 def _is(question: Callable[[], bool]) -> bool:

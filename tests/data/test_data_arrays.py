@@ -194,6 +194,8 @@ def test_a_file_damaged_in_the_middle(tmp_path, saver):
         ({"a": pictures(2), "y": np.arange(3)}, {}, "which array holds the 2 labels"),
         ({"a": pictures(2), "y": np.arange(2), "z": np.arange(2)}, {}, "which array holds the 2 labels"),
         ({"a": pictures(2), "y": np.array([5, 6])}, {}, "from 0 or from 1 on, found 5 to 6"),
+        ({"a": pictures(2), "y": np.array([0, 2**31 - 2])}, {}, "more than 65,536 classes"),
+        ({"a": pictures(2), "y": np.array([1, 2**63 - 1])}, {}, "more than 65,536 classes"),
         ({"a": pictures(2), "y": np.arange(2)}, {"images": "q"}, "no array named 'q'"),
         ({"y": np.arange(2)}, {}, "which array holds the images"),
     ],

@@ -187,6 +187,7 @@ def test_labels_that_lie(tmp_path):
         ((b"5", b"6"), "from 0 or from 1 on"),
         ((b"0", b"cat"), "some labels are numbers"),
         ((b"0", b"2"), "of which 1 have no image"),
+        ((b"0", b"200000000"), "more than 65,536 classes"),
     ):
         members = [
             (f"{n}.{kind}", data)

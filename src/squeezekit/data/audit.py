@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from squeezekit import files
 from squeezekit.data.likeness import correlation, join, near_pairs, small
 from squeezekit.data.looks import Look, format_of, look_at
 from squeezekit.data.threads import in_threads
@@ -221,7 +222,7 @@ def _holds_classes(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     entries = list(_visible(folder))
-    return any(_is_folder(entry) for entry in entries) and not any(_is_image(entry) for entry in entries)
+    return any(files.is_folder(entry) for entry in entries) and not any(_is_image(entry) for entry in entries)
 
 
 def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -240,19 +241,12 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
         return True
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False  # a link that leads in a circle
-
-
 def _class_folders(root: Path, parts: Sequence[str]) -> list[str]:
     names: set[str] = set()
     for part in parts:
         # The folder may be gone since it was audited.
         with contextlib.suppress(OSError):
-            names.update(entry.name for entry in _visible(root / part) if _is_folder(entry))
+            names.update(files.folder_names(root / part))
     return sorted(names)
 
 
@@ -265,7 +259,7 @@ def _list(root: Path, parts: Sequence[str]) -> tuple[list[tuple[str, str, str, s
         passed += _files_below(str(root), besides=set(parts))
     for part in parts:
         for folder in sorted(_visible(root / part), key=lambda entry: entry.name):
-            if not _is_folder(folder):
+            if not files.is_folder(folder):
                 passed.append(folder.path)
                 continue
             # A link may lead to a folder of images elsewhere; what else lies there is none of ours.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from squeezekit.errors import DataError, FormatError
+from squeezekit.sources.classes import numbered
 from squeezekit.sources.rows import Rows, arrays_in
 
 __all__ = ["WINDOW_BYTES", "ArraySet", "joined", "open_arrays", "paired"]
@@ -294,18 +295,13 @@ def joined(
         if _layout(part) != (layout, shape) or part.dtype != parts[0].dtype:
             raise DataError(f"{part}: {part.shape[1:]} {part.dtype} does not go with {parts[0]}")
     together = np.concatenate([numbers for _, numbers in pairs])
-    low, high = (int(together.min()), int(together.max())) if len(together) else (0, -1)
-    if low not in (0, 1) or high >= np.iinfo(np.int32).max:
-        raise DataError(f"{parts[0].path}: expected labels from 0 or from 1 on, found {low} to {high}")
-    count = high - low + 1
-    if class_names and len(class_names) < count:
-        raise ValueError(f"Expected at least {count} class names. Received: {len(class_names)}.")
+    positions, names = numbered(together, class_names, parts[0].path)
     return ArraySet(
         parts,
         layout,
         shape,
-        (together - low).astype(np.int32),
-        tuple(class_names) or tuple(str(low + number) for number in range(count)),
+        positions,
+        names,
         scale or _scale(parts[0]),
         np.arange(len(together)),
     )

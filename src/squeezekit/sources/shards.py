@@ -14,6 +14,7 @@ import numpy as np
 
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import picture_size
+from squeezekit.sources.classes import numbered
 from squeezekit.sources.records import images_in_records
 from squeezekit.sources.tars import images_in_tar
 
@@ -132,6 +133,7 @@ def open_shards(files: Sequence[Path], class_names: Sequence[str] = ()) -> tuple
     Raises:
         FormatError: a shard is damaged.
         DataError: no images with labels, or labels of both kinds.
+        ValueError: too few class names.
         OSError: a shard cannot be read.
     """
     spans: list[tuple[int, int, int]] = []
@@ -157,19 +159,15 @@ def _labels(
     kinds = {type(label) for label in found}
     if len(kinds) > 1:
         raise DataError(f"{where}: some labels are numbers and some are texts")
-    names = sorted(set(map(str, found)))
     if kinds == {int}:
-        low, high = min(found), max(found)
-        if low not in (0, 1) or int(high) >= np.iinfo(np.int32).max:
-            raise DataError(f"{where}: expected labels from 0 or from 1 on, found {low} to {high}")
-        count = int(high) - int(low) + 1
-        if class_names and len(class_names) < count:
-            raise DataError(f"{where}: {count} classes, and names of {len(class_names)}")
-        if len(names) < count:
+        numbers = np.array(found, np.int64)
+        positions, named = numbered(numbers, class_names, where)
+        empty = int(positions.max()) + 1 - len(np.unique(positions))
+        if empty:
             raise DataError(
-                f"{where}: labels from {low} to {high}, of which {count - len(names)} have no image"
+                f"{where}: labels from {numbers.min()} to {numbers.max()}, of which {empty} have no image"
             )
-        numbers = np.array(found, np.int64) - int(low)
-        return numbers.astype(np.int32), tuple(class_names) or tuple(str(int(low) + n) for n in range(count))
-    positions = {name: position for position, name in enumerate(names)}
-    return np.array([positions[str(label)] for label in found], np.int32), tuple(names)
+        return positions, named
+    names = sorted(set(map(str, found)))
+    place_of = {name: position for position, name in enumerate(names)}
+    return np.array([place_of[str(label)] for label in found], np.int32), tuple(names)

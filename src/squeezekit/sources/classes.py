@@ -1,0 +1,45 @@
+"""Labels that are numbers: what they say of the classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from squeezekit.errors import DataError
+
+__all__ = ["numbered"]
+
+# Three times the classes of the whole of ImageNet. A damaged label is any number: two billion names fill a memory.
+_MAX_CLASSES = 1 << 16
+
+
+def numbered(
+    labels: np.ndarray, class_names: Sequence[str], where: object
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Bring labels that count from 0 or from 1 to positions, and name the classes.
+
+    Args:
+        labels: integers, shape (images,).
+        class_names: one a class, in order, and more may follow; none for the labels' own numbers.
+        where: what messages name as the place of the labels.
+
+    Returns:
+        int32 positions, shape (images,), and a name for each class.
+
+    Raises:
+        DataError: labels that count from elsewhere, or more classes than a classifier has.
+        ValueError: too few class names.
+
+    Example:
+        >>> numbered(np.array([2, 1, 2]), (), "digits.npz")
+        (array([1, 0, 1], dtype=int32), ('1', '2'))
+    """
+    low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, -1)
+    if low not in (0, 1):
+        raise DataError(f"{where}: expected labels from 0 or from 1 on, found {low} to {high}")
+    count = high - low + 1
+    if count > _MAX_CLASSES:
+        raise DataError(f"{where}: labels from {low} to {high}; more than {_MAX_CLASSES:,} classes")
+    if class_names and len(class_names) < count:
+        raise ValueError(f"Expected at least {count} class names. Received: {len(class_names)}.")
+    names = tuple(class_names) or tuple(map(str, range(low, high + 1)))
+    return (labels - low).astype(np.int32), names
