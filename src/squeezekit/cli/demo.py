@@ -13,11 +13,11 @@ from squeezekit.quiet import quiet_native
 __all__ = ["command"]
 
 # Sized for about three minutes on two cores.
-_TRAIN_IMAGES = 160
+_TRAIN_IMAGES = 120
 _TEST_IMAGES = 50
 _SIDE = 64
 _EPOCHS = 10
-_COMPRESS_EPOCHS = 4
+_COMPRESS_EPOCHS = 3
 
 
 @click.command()
