@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squeezekit.codec import bits, huffman
+from squeezekit.codec import bits, huffman, prefix
 from squeezekit.errors import FormatError
 
 histograms = st.lists(st.one_of(st.integers(0, 4), st.integers(0, 10**7)), min_size=2, max_size=80).filter(
@@ -58,7 +58,7 @@ def decode(data, count, alphabet):
 @given(histograms)
 def test_lengths_are_optimal(counts):
     counts = np.array(counts)
-    lengths = huffman.code_lengths(counts, 64 if len(counts) > 60 else 60).astype(int)
+    lengths = prefix.code_lengths(counts, 64 if len(counts) > 60 else 60).astype(int)
     assert ((lengths > 0) == (counts > 0)).all()
     assert int(counts @ lengths) == optimal_bits(counts.tolist())
 
@@ -66,7 +66,7 @@ def test_lengths_are_optimal(counts):
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 10**6), min_size=2, max_size=8), st.integers(3, 5))
 def test_limited_lengths_are_optimal(counts, limit):
-    lengths = huffman.code_lengths(np.array(counts), limit).astype(int)
+    lengths = prefix.code_lengths(np.array(counts), limit).astype(int)
     assert lengths.max() <= limit
     assert int(np.array(counts) @ lengths) == optimal_limited_bits(counts, limit)
 
@@ -74,8 +74,8 @@ def test_limited_lengths_are_optimal(counts, limit):
 @settings(deadline=None)
 @given(histograms)
 def test_codes_are_canonical_and_prefix_free(counts):
-    lengths = huffman.code_lengths(np.array(counts))
-    codes = huffman.canonical_codes(lengths)
+    lengths = prefix.code_lengths(np.array(counts))
+    codes = prefix.canonical_codes(lengths)
     words = [f"{code:0{length}b}" for code, length in zip(codes, lengths, strict=True) if length]
     assert len(set(words)) == len(words)
     assert sum(2.0 ** -len(word) for word in words) == 1
@@ -120,8 +120,8 @@ def test_lanes_cost_little():
         counts = np.bincount(symbols, minlength=256)
         data = huffman.encode(symbols, counts)
         stream = huffman.read(data, len(symbols), 256)
-        coded = int(counts @ huffman.code_lengths(counts).astype(int)) / 8
-        table = len(huffman._write_table(counts, huffman.code_lengths(counts)))
+        coded = int(counts @ prefix.code_lengths(counts).astype(int)) / 8
+        table = len(huffman._write_table(counts, prefix.code_lengths(counts)))
         assert len(stream.ends) > 30
         assert len(data) - table <= coded * 1.002
 
@@ -142,7 +142,7 @@ def test_one_symbol_needs_no_bits():
 
 def test_too_many_symbols_for_the_limit():
     with pytest.raises(ValueError, match="at most 65536"):
-        huffman.code_lengths(np.ones(65537, np.int64))
+        prefix.code_lengths(np.ones(65537, np.int64))
 
 
 def test_golden_stream_of_many_lanes():

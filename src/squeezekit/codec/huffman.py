@@ -7,8 +7,7 @@ every lane of *every* stream handed to it, so a network of many small tensors de
 When not to use it: symbols that are nearly always the same cost a whole bit each. Code their positions
 instead (`tensors` does), or use a coder that spends fractions of bits.
 
-D. A. Huffman, "A method for the construction of minimum-redundancy codes", Proc. IRE 40 (1952); L. L. Larmore
-and D. S. Hirschberg, "A fast algorithm for optimal length-limited Huffman codes", JACM 37 (1990).
+D. A. Huffman, "A method for the construction of minimum-redundancy codes", Proc. IRE 40 (1952).
 """
 
 import dataclasses
@@ -17,15 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from squeezekit.codec import bits
+from squeezekit.codec.prefix import MAX_FILE_BITS, canonical_codes, code_lengths
 from squeezekit.errors import FormatError
 
-__all__ = ["MAX_BITS", "Stream", "canonical_codes", "code_lengths", "decode", "encode", "read", "size_bytes"]
+__all__ = ["Stream", "decode", "encode", "read", "size_bytes"]
 
-# Codes of at most 15 bits: a decoding table of 2**15 entries stays in a core's cache, and a limit this far
-# above 8-bit symbols costs under 0.1 %. A 16-bit window position plus a code fits the decoder's 32 bits.
-MAX_BITS = 15
-# The longest code a file may hold: 65,536 equally likely symbols need it.
-MAX_FILE_BITS = 16
 MAX_ALPHABET = 1 << 16
 # Bytes of code per lane. A lane's length costs some 9 to 10 bits, so lanes cost under 0.2 % of a stream.
 _LANE_BYTES = 768
@@ -34,79 +29,10 @@ _GROUP_LANES = 4096
 # Table entries gathered before they are split into symbols.
 _BLOCK = 1 << 18
 _LENGTH_BITS = 5  # low bits of a decoding table's entry: the code's length, in [1, 16]
-
-
-def code_lengths(histogram: np.ndarray, limit: int = MAX_BITS) -> np.ndarray:
-    """Lengths of an optimal prefix code with no code longer than `limit`, by package-merge.
-
-    Args:
-        histogram: int64 counts, shape (alphabet,).
-        limit: longest code in bits; raised to 16 where the used symbols need it.
-
-    Returns:
-        uint8 array, shape (alphabet,): bits of each symbol's code; 0 for symbols that do not occur, and for
-        a symbol that is alone.
-
-    Raises:
-        ValueError: more symbols than `limit` bits can tell apart.
-
-    Example:
-        >>> code_lengths(np.array([8, 0, 4, 2, 2])).tolist()
-        [1, 0, 2, 3, 3]
-
-    Paper:
-        Larmore and Hirschberg (1990), section 2.
-    """
-    lengths = np.zeros(len(histogram), np.uint8)
-    used = np.flatnonzero(histogram)
-    if len(used) > 1 << limit:
-        limit = MAX_FILE_BITS
-    if len(used) > 1 << limit:
-        raise ValueError(f"Expected at most {1 << limit} different symbols. Received: {len(used)}.")
-    if len(used) < 2:
-        return lengths
-    used = used[np.argsort(histogram[used], kind="stable")]
-    leaves = np.asarray(histogram, np.int64)[used]
-    # Level by level: pair up the cheapest items of the level below into packages, merge them with the leaves.
-    level, leaf_flags = leaves, [np.ones(len(leaves), bool)]
-    for _ in range(limit - 1):
-        packages = level[: len(level) // 2 * 2].reshape(-1, 2).sum(axis=1)
-        merged = np.concatenate((leaves, packages))
-        order = np.argsort(merged, kind="stable")
-        level = merged[order]
-        leaf_flags.append(order < len(leaves))
-    # Take the 2n - 2 cheapest items of the top level, unpack them, count how often each leaf is taken.
-    taken, taken_leaves = 2 * len(leaves) - 2, []
-    for flags in reversed(leaf_flags):
-        taken_leaves.append(int(flags[:taken].sum()))
-        taken = 2 * (taken - taken_leaves[-1])
-    ranks = np.arange(len(leaves))
-    lengths[used] = sum((ranks < count).astype(np.uint8) for count in taken_leaves)
-    return lengths
-
-
-def canonical_codes(lengths: np.ndarray) -> np.ndarray:
-    """Assign codes in canonical order: by length, then by symbol, counting up.
-
-    Args:
-        lengths: uint8 array from `code_lengths`.
-
-    Returns:
-        uint32 array of the same shape; the code of symbol s is its low `lengths[s]` bits.
-
-    Example:
-        >>> canonical_codes(np.array([1, 0, 2, 3, 3], np.uint8)).tolist()
-        [0, 0, 2, 6, 7]
-    """
-    codes = np.zeros(len(lengths), np.uint32)
-    used = np.flatnonzero(lengths)
-    order = used[np.argsort(lengths[used], kind="stable")]
-    if len(order):
-        # In units of the longest code each code begins where the one before ends.
-        longest = int(lengths.max())
-        widths = np.int64(1) << (longest - lengths[order].astype(np.int64))
-        codes[order] = (np.cumsum(widths) - widths) >> (longest - lengths[order].astype(np.int64))
-    return codes
+_LENGTH_MASK = (1 << _LENGTH_BITS) - 1
+_WINDOW = (1 << 64) - 1
+# Up to so many lanes Python's own numbers are quicker than a NumPy call for all of them.
+_FEW_LANES = 12
 
 
 def _write_table(histogram: np.ndarray, lengths: np.ndarray) -> bytes:
@@ -339,7 +265,8 @@ def _decode_group(group: list[_Slice]) -> None:
         stop = active[-1].stream.steps  # until the shortest lanes are done
         while step < stop:
             rows = min(stop - step, max(1, _BLOCK // lanes))
-            entries = _decode_steps(rows, position[:lanes], word, table, base[:lanes], shift[:lanes])
+            decode = _decode_few if lanes <= _FEW_LANES else _decode_steps
+            entries = decode(rows, position[:lanes], word, table, base[:lanes], shift[:lanes])
             symbols = (entries >> _LENGTH_BITS).astype(np.uint16)
             column = 0
             for part in active:
@@ -354,6 +281,26 @@ def _decode_group(group: list[_Slice]) -> None:
     slack = np.concatenate([np.full(part.lanes, 7 if len(part.stream.ends) == 1 else 0) for part in group])
     if (left < 0).any() or (left > slack).any():
         raise FormatError("coded symbols that do not end where they should")
+
+
+def _decode_few(
+    rows: int, position: np.ndarray, word: np.ndarray, table: np.ndarray, base: np.ndarray, shift: np.ndarray
+) -> np.ndarray:
+    """The same as `_decode_steps`, one lane after the other with Python's own numbers."""
+    words, look_up, last = word.data, table.data, len(word) - 1
+    entries = np.empty((rows, len(position)), np.uint32)
+    for lane in range(len(position)):
+        bit, first, down, found = int(position[lane]), int(base[lane]), int(shift[lane]), []
+        for _ in range(rows):
+            place = bit >> 4
+            if place > last:
+                place = last
+            entry = look_up[first + ((words[place] << (bit & 15) & _WINDOW) >> down)]
+            found.append(entry)
+            bit += entry & _LENGTH_MASK
+        entries[:, lane] = found
+        position[lane] = bit
+    return entries
 
 
 def _decode_steps(
@@ -371,7 +318,7 @@ def _decode_steps(
     word_index, table_index = (
         (own.view(np.intp) if wide else np.empty(own.shape, np.intp)) for own in (index, window)
     )
-    four, fifteen, length_mask = np.uint64(4), np.uint64(15), np.uint32((1 << _LENGTH_BITS) - 1)
+    four, fifteen, length_mask = np.uint64(4), np.uint64(15), np.uint32(_LENGTH_MASK)
     for row in entries:
         np.right_shift(position, four, out=index)
         # Clipping keeps a damaged lane inside the array; where it ended is checked afterwards.
