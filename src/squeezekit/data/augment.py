@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from squeezekit.preprocess import Preprocess
 
-__all__ = ["DRAWS", "Augment", "coloured", "corner", "perhaps_flipped"]
+__all__ = ["DRAWS", "Augment", "coloured", "corner", "flipped", "perhaps_flipped"]
 
 # Rec. 601 luma, as Pillow's mode L.
 _LUMA = (0.299, 0.587, 0.114)
@@ -48,20 +48,23 @@ class Augment:
 
 
 def corner(draws: tf.Tensor, preprocess: Preprocess, augment: Augment) -> tuple[Any, Any]:
-    """Row and column where an image's cut begins."""
+    """Row and column where an image's cut begins, or those of several."""
     if not augment.crop:
         return preprocess.crop_offset
-    top = tf.cast(draws[_ROW] * (preprocess.resize_height - preprocess.height + 1), tf.int32)
-    left = tf.cast(draws[_COLUMN] * (preprocess.resize_width - preprocess.width + 1), tf.int32)
+    top = tf.cast(draws[..., _ROW] * (preprocess.resize_height - preprocess.height + 1), tf.int32)
+    left = tf.cast(draws[..., _COLUMN] * (preprocess.resize_width - preprocess.width + 1), tf.int32)
     return top, left
 
 
-def perhaps_flipped(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor:
-    """Mirror an image left to right if its draw says so."""
-    if not augment.flip:
-        return pixels
+def flipped(draws: tf.Tensor, augment: Augment) -> tf.Tensor:
+    """Whether an image is mirrored left to right, or which of several."""
+    return (draws[..., _FLIP] < 0.5) & augment.flip
+
+
+def perhaps_flipped(pixels: tf.Tensor, flip: tf.Tensor) -> tf.Tensor:
+    """Mirror an image left to right if that is to be."""
     # One picture at a time: mirroring a batch and choosing costs ten times as much.
-    return tf.cond(draws[_FLIP] < 0.5, lambda: tf.reverse(pixels, [1]), lambda: pixels)
+    return tf.cond(flip, lambda: tf.reverse(pixels, [1]), lambda: pixels)
 
 
 def coloured(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """The resized pictures of a split: kept in memory, in a file, or decoded each time they are asked for."""
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
@@ -12,21 +13,28 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from squeezekit.data.augment import perhaps_flipped
 from squeezekit.data.dataset import Images
+from squeezekit.data.threads import in_threads
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import all_resized, open_rgb, resized
 from squeezekit.preprocess import Preprocess
 from squeezekit.sources import ArraySet, ShardSet
 
-__all__ = ["CACHE_BYTES", "PictureSource", "as_written", "lost_images", "picture_source", "tuned"]
+__all__ = ["CACHE_BYTES", "Cutter", "as_written", "cutter", "lost_images", "one_by_one", "tuned"]
 
 # Decoded pictures are kept in memory when a whole split of them needs no more than this.
 CACHE_BYTES = 1 << 30
 # A file of them may take this share of the room that a disk has left.
 _SHARE_OF_DISK = 0.5
 
-# (index, top, left) to a uint8 (height, width, 3) cut of a resized picture.
-PictureSource = Callable[[tf.Tensor, Any, Any], tf.Tensor]
+# Batches of (places, tops, lefts, flips, more) to batches of (pixels, more). Places are int64 (batch,), corners int32,
+# flips bool; pixels are uint8 (batch, height, width, 3): of the resized picture at each place what lies beyond its
+# corner, mirrored or not. `more` is handed on. The number is the size of the batches, of which the last may have fewer.
+Cutter = Callable[[tf.data.Dataset, int], tf.data.Dataset]
+
+# Pictures decoded at once on the way to where they are kept.
+_BLOCK = 256
 
 # What TensorFlow's threads could not open, for `lost_images`.
 _lost: list[str] = []
@@ -38,8 +46,8 @@ as_written = tf.autograph.experimental.do_not_convert
 class _InFile:
     """Pictures one after the other in a file without a name: it is gone with the process, however that ends."""
 
-    def __init__(self, folder: str, picture_bytes: int, blocks: Iterator[np.ndarray]) -> None:
-        self._bytes = picture_bytes
+    def __init__(self, folder: str, shape: tuple[int, int, int], blocks: Iterator[np.ndarray]) -> None:
+        self._shape, self._bytes = shape, math.prod(shape)
         self._lock = threading.Lock()
         self._file = tempfile.TemporaryFile(dir=folder, prefix=".pictures-")  # noqa: SIM115, lives as long as self
         weakref.finalize(self, self._file.close)
@@ -47,20 +55,24 @@ class _InFile:
             self._file.write(block.data)
         self._file.flush()
 
-    def read(self, index: int) -> np.ndarray:
-        """One picture, flat. Read, not mapped: what is mapped counts as the process's own memory."""
+    def __getitem__(self, place: int) -> np.ndarray:
+        """One picture. Read, not mapped: what is mapped counts as the process's own memory."""
         with self._lock:
-            self._file.seek(int(index) * self._bytes)
-            return np.frombuffer(self._file.read(self._bytes), np.uint8)
+            self._file.seek(place * self._bytes)
+            data = self._file.read(self._bytes)
+        return np.frombuffer(data, np.uint8).reshape(self._shape)
 
 
 # The pictures of each split that is still in use, at the last size asked for.
-_cached: "weakref.WeakKeyDictionary[Images, tuple[Any, tf.Tensor | _InFile]]" = weakref.WeakKeyDictionary()
+_cached: "weakref.WeakKeyDictionary[Images, tuple[Any, np.ndarray | _InFile]]" = weakref.WeakKeyDictionary()
 
 
-def picture_source(
-    split: Images, preprocess: Preprocess, cache_bytes: int, cache_folder: str | os.PathLike[str] | None
-) -> PictureSource:
+def cutter(
+    split: Images,
+    preprocess: Preprocess,
+    cache_bytes: int,
+    cache_folder: str | os.PathLike[str] | None,
+) -> Cutter:
     """Choose where the resized pictures of a split come from; their pixels are the same wherever that is.
 
     Args:
@@ -70,26 +82,53 @@ def picture_source(
         cache_folder: where a file of them may lie that takes no more than half of the room left; None for none.
     """
     size = (preprocess.height, preprocess.width, 3)
-    whole = (preprocess.resize_height, preprocess.resize_width, 3)
     kept = _kept(split, preprocess, cache_bytes, cache_folder)
-    if isinstance(kept, tf.Tensor):
+    if kept is None:
+        source = _decoding(split, preprocess)
+        return one_by_one(lambda place, top, left: tf.slice(source(place), [top, left, 0], size))
+    backwards = np.arange(preprocess.width)[::-1].copy()
 
-        def from_memory(index: tf.Tensor, top: Any, left: Any) -> tf.Tensor:
-            begin = tf.stack([tf.cast(index, tf.int32), top, left, 0])
-            return tf.reshape(tf.slice(kept, begin, [1, *size]), size)
+    def cuts(places: np.ndarray, tops: np.ndarray, lefts: np.ndarray, flips: np.ndarray) -> np.ndarray:
+        pixels = np.empty((len(places), *size), np.uint8)
+        chosen = zip(places.tolist(), tops.tolist(), lefts.tolist(), flips.tolist(), strict=True)
+        for cut, (place, top, left, flip) in zip(pixels, chosen, strict=True):
+            part = kept[place][top : top + preprocess.height, left : left + preprocess.width]
+            if flip:
+                part.take(
+                    backwards, axis=1, out=cut, mode="clip"
+                )  # twice as fast as a copy of the mirrored view
+            else:
+                cut[...] = part
+        return pixels
 
-        return from_memory
+    @as_written
+    def cut_all(places: tf.Tensor, tops: Any, lefts: Any, flips: Any, more: Any) -> tuple[tf.Tensor, Any]:
+        pixels = tf.numpy_function(cuts, [places, tops, lefts, flips], tf.uint8, stateful=False)
+        pixels.set_shape([*places.shape, *size])
+        return pixels, more
 
-    source = _decoding(split, preprocess)
+    # A batch at a time: TensorFlow takes longer to call anything for a picture than to copy it. Python's lock lets no
+    # more than one thread at it.
+    return lambda stream, _: stream.map(cut_all, num_parallel_calls=1)
 
-    def cut(index: tf.Tensor, top: Any, left: Any) -> tf.Tensor:
-        if kept is None:
-            pixels = source(index)
-        else:
-            pixels = tf.reshape(tf.numpy_function(kept.read, [index], tf.uint8, stateful=False), whole)
-        return tf.slice(pixels, tf.stack([top, left, 0]), size)
 
-    return cut
+def one_by_one(picture: Callable[[tf.Tensor, Any, Any], tf.Tensor]) -> Cutter:
+    """Cut in as many threads as there are, where each picture takes long.
+
+    Args:
+        picture: (place, top, left) to the pixels (height, width, 3) of a cut.
+    """
+
+    @as_written
+    def cut(place: tf.Tensor, top: Any, left: Any, flip: Any, more: Any) -> tuple[tf.Tensor, Any]:
+        return perhaps_flipped(picture(place, top, left), flip), more
+
+    def cut_all(stream: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        whole = tf.nest.flatten(stream.element_spec)[0].shape[0] is not None
+        stream = stream.unbatch().map(cut, num_parallel_calls=tf.data.AUTOTUNE)
+        return stream.batch(batch_size, drop_remainder=whole)
+
+    return cut_all
 
 
 @contextlib.contextmanager
@@ -105,7 +144,7 @@ def lost_images() -> Iterator[None]:
     except tf.errors.OpError as error:
         if not _lost:
             raise
-        raise DataError(f"{_lost[0]}; run it again on the images as they are") from error
+        raise DataError(_lost[0]) from error
 
 
 def tuned(stream: tf.data.Dataset) -> tf.data.Dataset:
@@ -119,32 +158,32 @@ def tuned(stream: tf.data.Dataset) -> tf.data.Dataset:
 
 def _kept(
     split: Images, preprocess: Preprocess, cache_bytes: int, cache_folder: str | os.PathLike[str] | None
-) -> "tf.Tensor | _InFile | None":
+) -> "np.ndarray | _InFile | None":
     """Decode a whole split, once for as long as it lives, to where there is room: memory, else a file, else nowhere."""
-    picture_bytes = preprocess.resize_height * preprocess.resize_width * 3
-    needed_bytes = len(split) * picture_bytes
+    needed_bytes = len(split) * preprocess.resize_height * preprocess.resize_width * 3
     in_memory = 0 < needed_bytes <= cache_bytes
     if not needed_bytes:
         return None
-    key = (in_memory, preprocess.resize_height, preprocess.resize_width, preprocess.fit)
+    shape = (preprocess.resize_height, preprocess.resize_width, 3)
+    key = (in_memory, *shape, preprocess.fit)
     if split in _cached and _cached[split][0] == key:
         return _cached[split][1]
     if in_memory:
         # Not both at once: one may fit where two do not.
         _cached.pop(split, None)
-        pixels = np.empty((len(split), preprocess.resize_height, preprocess.resize_width, 3), np.uint8)
+        pixels = np.empty((len(split), *shape), np.uint8)
         done = 0
         for block in _blocks(split, preprocess):
             pixels[done : done + len(block)] = block
             done += len(block)
-        _cached[split] = (key, tf.convert_to_tensor(pixels))
-        return _cached[split][1]
+        _cached[split] = (key, pixels)
+        return pixels
     if cache_folder is None:
         return None
     try:
         if needed_bytes > _SHARE_OF_DISK * shutil.disk_usage(cache_folder).free:
             return None
-        in_file = _InFile(os.fspath(cache_folder), picture_bytes, _blocks(split, preprocess))
+        in_file = _InFile(os.fspath(cache_folder), shape, _blocks(split, preprocess))
     except OSError:
         # The disk filled up, or the folder takes no files: slower without, but as right.
         return None
@@ -161,28 +200,42 @@ def _blocks(split: Images, preprocess: Preprocess) -> Iterator[np.ndarray]:
         for _, data in split.pictures():
             yield resized(open_rgb(data), preprocess)[np.newaxis]
     else:
-        stream = tf.data.Dataset.range(len(split))
-        stream = stream.map(_decoding(split, preprocess), num_parallel_calls=tf.data.AUTOTUNE)
-        with lost_images():
-            yield from tuned(stream.batch(64)).as_numpy_iterator()
+        names = split.files()
+        for start in range(0, len(names), _BLOCK):
+            # Not by way of TensorFlow, whose calls of Python take as long again as what is called.
+            yield np.stack(in_threads(lambda path: _look(path, preprocess), names[start : start + _BLOCK]))
 
 
-def _decoding(split: Images, preprocess: Preprocess) -> Any:
-    """Make a function of an index that decodes and resizes: uint8 (resize_height, resize_width, 3)."""
+def _look(path: str, preprocess: Preprocess) -> np.ndarray:
+    """Decode and resize a picture that was fine when the set was opened.
+
+    Raises:
+        DataError: it is gone or was changed since.
+    """
+    try:
+        return resized(open_rgb(path), preprocess)
+    except (FormatError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise DataError(
+            f"{path}: gone or changed since it was checked ({reason}); run it again on the images as they are"
+        ) from error
+
+
+def _decoding(split: Images, preprocess: Preprocess) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Make a function of a place that decodes and resizes: uint8 (resize_height, resize_width, 3)."""
     # As bytes: a name need not be Unicode.
     paths = tf.constant(np.array([os.fsencode(path) for path in split.files()], dtype=object))
 
     def look(path: bytes) -> np.ndarray:
         try:
-            return resized(open_rgb(os.fsdecode(path)), preprocess)
-        except (FormatError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            _lost.append(f"{os.fsdecode(path)}: gone or changed since it was checked ({reason})")
+            return _look(os.fsdecode(path), preprocess)
+        except DataError as error:
+            _lost.append(str(error))
             raise
 
     @as_written
-    def source(index: tf.Tensor) -> tf.Tensor:
-        pixels = tf.numpy_function(look, [paths[index]], tf.uint8, stateful=False)
+    def source(place: tf.Tensor) -> tf.Tensor:
+        pixels = tf.numpy_function(look, [paths[place]], tf.uint8, stateful=False)
         pixels.set_shape([preprocess.resize_height, preprocess.resize_width, 3])
         return pixels
 

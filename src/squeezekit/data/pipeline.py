@@ -5,14 +5,15 @@ stream that starts at batch s of epoch k is the tail of the one that starts at 0
 """
 
 import os
+from typing import Any
 
 import tensorflow as tf
 
-from squeezekit.data.augment import DRAWS, Augment, coloured, corner, perhaps_flipped
+from squeezekit.data.augment import DRAWS, Augment, coloured, corner, flipped
 from squeezekit.data.dataset import Images
 from squeezekit.data.folder import Split
 from squeezekit.data.fused import fused_source
-from squeezekit.data.pictures import CACHE_BYTES, PictureSource, as_written, picture_source, tuned
+from squeezekit.data.pictures import CACHE_BYTES, Cutter, as_written, cutter, one_by_one, tuned
 from squeezekit.preprocess import Preprocess
 
 __all__ = ["batches", "steps_per_epoch"]
@@ -128,11 +129,11 @@ def batches(
         )
     # Arrays have nothing to decode.
     if fused and isinstance(split, Split):
-        picture = fused_source(split, preprocess)
+        cut = one_by_one(fused_source(split, preprocess))
     else:
-        picture = picture_source(split, preprocess, cache_bytes, cache_folder)
+        cut = cutter(split, preprocess, cache_bytes, cache_folder)
     if not training:
-        return _in_order(split, preprocess, picture, batch_size, start_step, epochs - start_epoch, shard)
+        return _in_order(split, preprocess, cut, batch_size, start_step, epochs - start_epoch, shard)
 
     augment = augment or Augment()
     labels = tf.constant(split.labels)
@@ -142,32 +143,32 @@ def batches(
         key = tf.stack([tf.cast(seed, tf.int64), epoch * 2])
         # Ties keep their order, so equal draws do no harm.
         ranks = tf.random.stateless_uniform([len(split)], key, alg="philox")
-        indices = tf.argsort(ranks, stable=True)[: steps * workers * batch_size]
-        indices = tf.reshape(tf.reshape(indices, [steps, workers, batch_size])[:, worker], [-1])
-        indices = indices[tf.where(epoch == start_epoch, start_step * batch_size, 0) :]
+        places = tf.argsort(ranks, stable=True)[: steps * workers * batch_size]
+        places = tf.reshape(places, [steps, workers, batch_size])[:, worker]
         # One row an image, by its place in the split: its fate hangs on seed, epoch and place alone.
         draws = tf.random.stateless_uniform([len(split), DRAWS], key + [0, 1], alg="philox")
-        return tf.data.Dataset.from_tensor_slices((tf.cast(indices, tf.int64), tf.gather(draws, indices)))
+        # Every epoch gives whole batches only, so that no batch mixes two epochs.
+        places = places[tf.where(epoch == start_epoch, start_step, 0) :]
+        return tf.data.Dataset.from_tensor_slices((tf.cast(places, tf.int64), tf.gather(draws, places)))
 
     @as_written
-    def cut(index: tf.Tensor, draws: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        pixels = picture(index, *corner(draws, preprocess, augment))
-        return perhaps_flipped(pixels, draws, augment), draws, labels[index]
+    def choose(places: tf.Tensor, draws: tf.Tensor) -> tuple[Any, ...]:
+        top, left = (tf.broadcast_to(start, places.shape) for start in corner(draws, preprocess, augment))
+        return places, top, left, flipped(draws, augment), (draws, tf.gather(labels, places))
 
     @as_written
-    def change(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def change(pixels: tf.Tensor, more: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        draws, label = more
         return coloured(pixels, draws, augment), label
 
-    # Every epoch gives whole batches only, so that no batch mixes two epochs.
-    stream = tf.data.Dataset.range(start_epoch, epochs).flat_map(order)
-    stream = stream.map(cut, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=True)
+    stream = cut(tf.data.Dataset.range(start_epoch, epochs).flat_map(order).map(choose), batch_size)
     return tuned(stream.map(change, num_parallel_calls=tf.data.AUTOTUNE))
 
 
 def _in_order(
     split: Images,
     preprocess: Preprocess,
-    picture: PictureSource,
+    cut: Cutter,
     batch_size: int,
     start_step: int,
     epochs: int,
@@ -175,7 +176,6 @@ def _in_order(
 ) -> tf.data.Dataset:
     """Every image once an epoch, unchanged; a worker has each n-th."""
     worker, workers = shard
-    top, left = preprocess.crop_offset
     labels = tf.constant(split.labels)
     places = range(worker, len(split), workers)
     steps = -(-len(split) // (batch_size * workers))
@@ -188,12 +188,13 @@ def _in_order(
         )
 
     @as_written
-    def look(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return picture(index, top, left), labels[index]
+    def look(places: tf.Tensor) -> tuple[Any, ...]:
+        top, left = (tf.fill(tf.shape(places), start) for start in preprocess.crop_offset)
+        return places, top, left, tf.zeros_like(places, tf.bool), tf.gather(labels, places)
 
     def some(chosen: range, size: int) -> tf.data.Dataset:
-        stream = tf.data.Dataset.range(chosen.start, chosen.stop, chosen.step)
-        return stream.map(look, num_parallel_calls=tf.data.AUTOTUNE).batch(size)
+        stream = tf.data.Dataset.range(chosen.start, chosen.stop, chosen.step).batch(size)
+        return cut(stream.map(look), size)
 
     def one_pass(first: int) -> tf.data.Dataset:
         if not short:
