@@ -1,7 +1,9 @@
 """Training learns, and a broken training ends like an unbroken one."""
 
 import dataclasses
+import itertools
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from squeezekit import models, training
 from squeezekit.errors import FormatError
+from squeezekit.training import fitting
 from squeezekit.training.checkpoint import Checkpoint
 from squeezekit.training.fitting import SmoothedCrossEntropy
 
@@ -78,6 +81,19 @@ def test_seeds_determine_a_training(stripes, small, tmp_path):
     one, _ = train(stripes, small, tmp_path / "a", settings)
     other, _ = train(stripes, small, tmp_path / "b", dataclasses.replace(settings, seed=1))
     assert not np.array_equal(one.get_weights()[0], other.get_weights()[0])
+
+
+def test_a_large_checkpoint_waits_until_writing_is_a_tenth_of_the_time(stripes, small, tmp_path, monkeypatch):
+    saved = []
+    save = Checkpoint.save
+    monkeypatch.setattr(Checkpoint, "save", lambda self, path: saved.append(self.epoch) or save(self, path))
+    monkeypatch.setattr(fitting, "_LARGE_BYTES", 0)
+    # A clock that ticks when it is looked at: writing takes one tick, an epoch that is not saved another.
+    monkeypatch.setattr(fitting, "time", SimpleNamespace(monotonic=itertools.count().__next__))
+    settings = dataclasses.replace(SETTINGS, epochs=13)
+    _, history = train(stripes, small, tmp_path, settings)
+    assert saved == [1, 10, 13]
+    assert len(history.curves) == 13
 
 
 def test_another_trainings_checkpoint_is_refused_by_what_differs(stripes, small, tmp_path):
