@@ -125,10 +125,14 @@ def kill_one(site: Site, stage: Stage, pids: Path) -> None:
 
 @contextlib.contextmanager
 def cluster(count: int) -> Iterator[None]:
-    """So many nodes of one CPU on this machine, and a connection to them."""
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    for _ in range(count - 1):
-        nodes.add_node(num_cpus=1)
+    """So many nodes of one CPU on this machine, each kept to a core of its own, and a connection to them."""
+    cores = sorted(os.sched_getaffinity(0))
+    nodes = Cluster()
+    for number in range(count):
+        # What a node starts inherits this. Without it a single node works on both cores: TensorFlow's threads do.
+        os.sched_setaffinity(0, {cores[number % len(cores)]})
+        nodes.add_node(num_cpus=1, include_dashboard=False)
+    os.sched_setaffinity(0, cores)
     ray.init(nodes.address, logging_level=logging.ERROR, log_to_driver=False)
     try:
         yield
