@@ -94,9 +94,8 @@ def cutter(
         for cut, (place, top, left, flip) in zip(pixels, chosen, strict=True):
             part = kept[place][top : top + preprocess.height, left : left + preprocess.width]
             if flip:
-                part.take(
-                    backwards, axis=1, out=cut, mode="clip"
-                )  # twice as fast as a copy of the mirrored view
+                # Twice as fast as a copy of the mirrored view.
+                part.take(backwards, axis=1, out=cut, mode="clip")
             else:
                 cut[...] = part
         return pixels
