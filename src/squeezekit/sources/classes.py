@@ -40,6 +40,6 @@ def numbered(
     if count > _MAX_CLASSES:
         raise DataError(f"{where}: labels from {low} to {high}; more than {_MAX_CLASSES:,} classes")
     if class_names and len(class_names) < count:
-        raise ValueError(f"Expected at least {count} class names. Received: {len(class_names)}.")
+        raise ValueError(f"{where}: Expected at least {count} class names. Received: {len(class_names)}.")
     names = tuple(class_names) or tuple(map(str, range(low, high + 1)))
     return (labels - low).astype(np.int32), names
