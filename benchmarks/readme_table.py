@@ -1,6 +1,6 @@
 """Write results into the README, so that no figure there is typed by hand.
 
-    python benchmarks/readme_table.py zoo/intel.run.json zoo/intel-separable.run.json README.md
+    python benchmarks/readme_table.py zoo/intel{,-separable,-tiny,-quick}.run.json README.md
     python benchmarks/readme_table.py docs/results/intel README.md
 
 replace what stands between `<!-- results:begin -->` and `<!-- results:end -->` by the table of some runs, and what
@@ -22,21 +22,21 @@ def block(runs: Sequence[Mapping[str, Any]]) -> str:
     """The commands and one table of some runs as Markdown.
 
     Args:
-        runs: what the `run.json` of each holds, on the same images with the same settings; AlexNet's row is shown of
-            the first.
+        runs: what the `run.json` of each holds, on the same images with the same settings of the float networks;
+            AlexNet's row is shown of the first, a float network's of the first that began with it.
 
     Raises:
-        ValueError: images, settings or recipes differ, so that no line could speak of all.
+        ValueError: images or settings differ, so that no line could speak of all.
     """
     head = (
         "network",
+        "recipe",
         "parameters",
         "non-zero",
         "file",
         "times smaller",
         "top-1 (95 %)",
         "worst class",
-        "latency",
     )
     lines = [
         "```bash",
@@ -44,22 +44,32 @@ def block(runs: Sequence[Mapping[str, Any]]) -> str:
         "```",
         "",
         "| " + " | ".join(head) + " |",
-        "|---|" + "---:|" * (len(head) - 1),
+        "|---|---|" + "---:|" * (len(head) - 2),
     ]
-    for place, run in enumerate(runs):
+    shown = set()
+    for run in runs:
         fire = " with separable fire" if "separable" in run["model"] else ""
-        for row in run["rows"][bool(place) :]:
+        for row in run["rows"]:
+            squeezed = row is run["rows"][-1]
+            name = (
+                row["name"].replace(",", f"{fire},") if row["name"].startswith("SqueezeNet") else row["name"]
+            )
+            if not squeezed and name in shown:
+                continue
+            shown.add(name)
+            if squeezed and not run.get("int8", True):
+                name += ", in float"
             low, high = (100 * bound for bound in row["top1_interval"])
             worst = row["worst_class"]
             cells = (
-                row["name"].replace(",", f"{fire},") if row["name"].startswith("SqueezeNet") else row["name"],
+                name,
+                f"`{run['recipe'].replace('|', chr(92) + '|')}`" if squeezed else "",
                 count(row["parameters"]),
                 count(row["nonzero_parameters"]),
                 f"{count(row['file_bytes'])} bytes",
                 f"{row['times_smaller']:,.1f}",
                 f"{percent(row['top1'])} ({low:.1f} to {high:.1f})",
                 f"{worst['label']} {percent(worst['recall'])}",
-                f"{row['latency_ms']:.2f} ms",
             )
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", _what_all_share(runs), ""]
@@ -67,18 +77,18 @@ def block(runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _what_all_share(runs: Sequence[Mapping[str, Any]]) -> str:
+    epochs = sorted({run["compress_settings"]["epochs"] for run in runs})
     lines = set()
     for run in runs:
         data = run["data"]
         taught = ", taught by the float network" if run.get("distil") else ""
         lines.add(
-            f"Recipe `{run['recipe']}`, seed {run['seed']}, {run['settings']['epochs']} epochs for each float "
-            f"network and {run['compress_settings']['epochs']} for each technique{taught}; {data['train']:,} images "
-            f"trained on, {data['validation']:,} for validation, {data['test']:,} tested. Latency: LiteRT, one thread, "
-            f"{run['machine']}."
+            f"Seed {run['seed']}, {run['settings']['epochs']} epochs for each float network and "
+            f"{' or '.join(map(str, epochs))} for each technique{taught}; {data['train']:,} images trained on, "
+            f"{data['validation']:,} for validation, {data['test']:,} tested."
         )
     if len(lines) != 1:
-        raise ValueError("Expected runs of the same images, settings and recipe.")
+        raise ValueError("Expected runs of the same images with the same settings of the float networks.")
     return lines.pop()
 
 

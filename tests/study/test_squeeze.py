@@ -1,7 +1,9 @@
 """The main job on a small set: every file, every figure, and a second call that does nothing twice."""
 
+import dataclasses
 import json
 import os
+import shutil
 
 import keras
 import numpy as np
@@ -83,6 +85,21 @@ def test_without_a_baseline_the_float_network_is_the_reference(finished, stripes
     assert alone["rows"][0]["times_smaller"] == 1
 
 
+def test_a_float_file_is_made_of_the_same_stages(finished, stripes_folder, tmp_path, monkeypatch):
+    _, out = finished
+    shutil.copytree(out, tmp_path / "out")
+    monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained again"))
+    recipe = compress.parse("prune(0.8, scope='lamp') | share(bits=5)")
+    plan = dataclasses.replace(PLAN, recipe=recipe, int8=False, baseline=False)
+    run = study.squeeze(stripes_folder, tmp_path / "out", plan)
+    rows = run["rows"]
+    assert not run["int8"]
+    tflite = codec.unpack((tmp_path / "out" / "model.sqz").read_bytes())
+    assert len(tflite) > 4 * rows[1]["parameters"]
+    assert rows[1]["file_bytes"] < len(tflite) / 10
+    assert rows[1]["top1"] >= 0.8
+
+
 def test_the_verbs_train_and_compress_make_the_same_kind_of_files(stripes_folder, tmp_path, capsys):
     options = ["--epochs", "1", "--batch-size", "16", "--size", "32", "--json"]
     net, small = tmp_path / "net", tmp_path / "small"
@@ -103,6 +120,7 @@ def test_the_verbs_train_and_compress_make_the_same_kind_of_files(stripes_folder
         (["squeeze", "{data}", "-o", "{file}/out"], "Not a directory"),
         (["squeeze", "{data}", "-o", "{out}", "--recipe", "prune(1.5)"], "sparsity"),
         (["squeeze", "{data}", "-o", "{out}", "--recipe", "melt(3)"], "melt"),
+        (["squeeze", "{data}", "-o", "{out}", "--float"], "without quantize"),
         (["squeeze", "{data}", "-o", "{out}", "--model", "vgg"], "vgg"),
         (["squeeze", "{data}", "-o", "{out}", "--size", "8"], "size"),
         (["train", "{data}", "-o", "{out}", "--model", "vgg"], "vgg"),

@@ -29,6 +29,13 @@ __all__ = ["command"]
 @click.option("--recipe", default=study.DEFAULT_RECIPE, show_default=True, help="Techniques, in order.")
 @compress_epochs_option
 @click.option(
+    "--float",
+    "as_float",
+    is_flag=True,
+    help="A file that computes in float, not in integers: for a recipe without quantize. On x86 the quicker one of a "
+    "small network.",
+)
+@click.option(
     "--no-baseline", is_flag=True, help="Do not train AlexNet for comparison; saves over half of the time."
 )
 @teacher_options("the recipe's stages", itself="the float network, once it is trained")
@@ -41,6 +48,7 @@ def command(
     model: str | None,
     recipe: str,
     compress_epochs: int,
+    as_float: bool,
     no_baseline: bool,
     distil: training.Distil | training.SelfDistil | None,
     initial: training.Initial | None,
@@ -64,6 +72,7 @@ def command(
         frozen=frozen,
         compress_epochs=compress_epochs,
         distil=distil,
+        int8=not as_float,
         baseline=not no_baseline,
         train_per_class=train_per_class,
     )

@@ -26,7 +26,7 @@ class Plan:
 
     Args:
         model: a SqueezeNet of `models.MODELS`.
-        recipe: techniques, in order; the file that ships is full-integer in any case.
+        recipe: techniques, in order.
         size: side of the network's input in pixels; 0 takes it from the images (`choose_preprocess`).
         settings: of both float trainings.
         initial: weights that the network starts from; the baseline always starts from scratch.
@@ -36,6 +36,8 @@ class Plan:
         compress_epochs: epochs of each stage of the recipe; 0 takes three tenths of the float epochs.
         distil: a teacher that guides the stages of the recipe, not the float training; `SelfDistil()` is the float
             network just trained. None: labels alone.
+        int8: whether the file that ships is full-integer, whatever the recipe says; otherwise it computes in float32,
+            and the recipe may not quantize.
         baseline: whether AlexNet is trained too, with the same settings.
         validation: share of the training images that choices are made by.
         train_per_class: so many images of every class for training and validation; 0 for a share, or what the
@@ -54,6 +56,7 @@ class Plan:
     initial_epochs: int = 0
     compress_epochs: int = 0
     distil: Distil | SelfDistil | None = dataclasses.field(default_factory=SelfDistil)
+    int8: bool = True
     baseline: bool = True
     validation: float = 0.1
     train_per_class: int = 0
@@ -70,6 +73,10 @@ class Plan:
         for name in ("compress_epochs", "initial_epochs", "train_per_class"):
             if getattr(self, name) < 0:
                 raise ValueError(f"Expected {name} >= 0. Received: {name}={getattr(self, name)}.")
+        if not self.int8 and any(isinstance(technique, compress.Quantize) for technique in self.recipe):
+            raise ValueError(
+                f"Expected a recipe without quantize for a file that computes in float. Received: {self.recipe}."
+            )
         if self.initial is not None:
             self.initial.require(self.model)
         elif self.frozen:

@@ -60,7 +60,7 @@ def squeeze(
     )
     if plan.distil is not None:
         plan.distil.check(fresh)
-    advice = compress.advice(fresh, plan.recipe, int8=True)
+    advice = compress.advice(fresh, plan.recipe, int8=plan.int8)
     for line in advice:
         if advise:
             advise(line)
@@ -79,7 +79,7 @@ def squeeze(
         squeezed,
         shop.out / "model.tflite",
         recipe=str(plan.recipe),
-        int8=True,
+        int8=plan.int8,
         ranges=compressed.ranges,
     )
     path = shop.pack(path, shop.out / "model.sqz")
@@ -97,6 +97,7 @@ def squeeze(
         {
             "model": plan.model,
             "recipe": str(plan.recipe),
+            "int8": plan.int8,
             "advice": advice,
             **started,
             "settings": plan.network_settings.to_dict(),
