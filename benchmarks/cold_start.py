@@ -4,11 +4,13 @@
 
 Each process imports the runtime (NumPy, Pillow, LiteRT), opens the file and classifies the image once; both kinds of
 file take turns, so that whatever slows the machine slows both. The ratio is taken pair by pair. The parts are
-from within the process: what is not in them is Python's own start.
+from within the process: what is not in them is Python's own start. The modules are compiled before, as they are
+after any installation, whatever PYTHONDONTWRITEBYTECODE says.
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -60,6 +62,7 @@ def measure(models: dict[str, Path], image: Path, pairs: int) -> dict:
     """Medians in milliseconds of each kind and its parts, and the quartiles of the ratio."""
     runs: dict[str, list[list[float]]] = {name: [] for name in models}
     labels = set()
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     for turn in range(pairs + 1):
         # Who comes first changes: the second of a pair finds caches that the first one filled.
         for name in sorted(models, reverse=bool(turn % 2)):
@@ -67,6 +70,7 @@ def measure(models: dict[str, Path], image: Path, pairs: int) -> dict:
             done = subprocess.run(
                 [sys.executable, "-c", CHILD, str(models[name]), str(image)],
                 check=True,
+                env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )

@@ -26,8 +26,11 @@ MAX_ALPHABET = 1 << 16
 _LANE_BYTES = 768
 # Lanes decoded together: enough to drown the cost of a NumPy call, few enough to stay in cache.
 _GROUP_LANES = 4096
+# Entries of the decoding tables of such lanes, except where one table alone has more: those of a small network's
+# layers together would take ten times its bytes.
+_GROUP_ENTRIES = 1 << 17
 # Table entries gathered before they are split into symbols.
-_BLOCK = 1 << 18
+_BLOCK = 1 << 14
 _LENGTH_BITS = 5  # low bits of a decoding table's entry: the code's length, in [1, 16]
 _LENGTH_MASK = (1 << _LENGTH_BITS) - 1
 _WINDOW = (1 << 64) - 1
@@ -182,6 +185,11 @@ class _Slice:
     def lanes(self) -> int:
         return self.last - self.first
 
+    @property
+    def entries(self) -> int:
+        """Of its decoding table."""
+        return 1 << int(self.stream.lengths.max())
+
 
 def decode(streams: Sequence[Stream]) -> list[np.ndarray]:
     """Decode all streams together.
@@ -210,10 +218,12 @@ def decode(streams: Sequence[Stream]) -> list[np.ndarray]:
     # The longest lanes first, so that at every step the lanes still at work are a prefix.
     slices.sort(key=lambda part: -part.stream.steps)
     group: list[_Slice] = []
+    lanes = entries = 0
     for part in slices:
-        if sum(other.lanes for other in group) + part.lanes > _GROUP_LANES:
+        lanes, entries = lanes + part.lanes, entries + part.entries
+        if group and (lanes > _GROUP_LANES or entries > _GROUP_ENTRIES):
             _decode_group(group)
-            group = []
+            group, lanes, entries = [], part.lanes, part.entries
         group.append(part)
     if group:
         _decode_group(group)
@@ -230,32 +240,43 @@ def _decoding_table(stream: Stream) -> np.ndarray:
     return np.repeat(entries.astype(np.uint32), slots)
 
 
-def _window_words(payload: np.ndarray) -> np.ndarray:
-    """For every 16-bit position the next 32 bits, in the high half of a uint64."""
-    padded = np.zeros((len(payload) + 1) // 2 + 2, ">u2")
-    padded.view(np.uint8)[: len(payload)] = payload
-    halves = padded.astype(np.uint64)
-    return (halves[:-1] << np.uint64(48)) | (halves[1:] << np.uint64(32))
+def _window_words(payloads: list[np.ndarray]) -> np.ndarray:
+    """For every 16-bit position of payloads, each `_padded`, the next 32 bits, in the high half of a uint64."""
+    padded = np.zeros(sum(_padded(len(payload)) for payload in payloads), ">u2")
+    first = 0
+    for payload in payloads:
+        padded[first:].view(np.uint8)[: len(payload)] = payload
+        first += _padded(len(payload))
+    words = padded.astype(np.uint64)
+    words <<= np.uint64(48)
+    words[:-1] |= words[1:] >> np.uint64(16)
+    return words
+
+
+def _padded(size_bytes: int) -> int:
+    """16-bit words of a payload and of the zeros behind it: a lane that ends with it looks no further."""
+    return (size_bytes + 1) // 2 + 2
 
 
 def _decode_group(group: list[_Slice]) -> None:
-    words, tables, positions, ends, bases, shifts = [], [], [], [], [], []
+    payloads, positions, ends, bases, shifts = [], [], [], [], []
+    table = np.empty(sum(part.entries for part in group), np.uint32)
     word_count = table_size = 0
     for part in group:
         stream = part.stream
         starts = np.concatenate(([0], stream.ends[:-1]))[part.first : part.last]
         skipped = int(starts[0]) // 16 * 2  # whole 16-bit words before the slice
-        words.append(_window_words(stream.payload[skipped : (int(stream.ends[part.last - 1]) + 7) // 8]))
+        payloads.append(stream.payload[skipped : (int(stream.ends[part.last - 1]) + 7) // 8])
         moved = 16 * word_count - 8 * skipped
         positions.append(starts + moved)
         ends.append(stream.ends[part.first : part.last] + moved)
-        tables.append(_decoding_table(stream))
+        table[table_size : table_size + part.entries] = _decoding_table(stream)
         bases.append(np.full(part.lanes, table_size, np.uint64))
         shifts.append(np.full(part.lanes, 64 - int(stream.lengths.max()), np.uint64))
-        word_count += len(words[-1])
-        table_size += len(tables[-1])
+        word_count += _padded(len(payloads[-1]))
+        table_size += part.entries
     position = np.concatenate(positions).astype(np.uint64)
-    word, table = np.concatenate(words), np.concatenate(tables)
+    word = _window_words(payloads)
     base, shift = np.concatenate(bases), np.concatenate(shifts)
 
     step = 0
