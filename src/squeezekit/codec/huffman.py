@@ -249,7 +249,10 @@ def _window_words(payloads: list[np.ndarray]) -> np.ndarray:
         first += _padded(len(payload))
     words = padded.astype(np.uint64)
     words <<= np.uint64(48)
-    words[:-1] |= words[1:] >> np.uint64(16)
+    # A block at a time, or the shifted words would take as much memory again.
+    for first in range(0, len(words) - 1, _BLOCK):
+        following = words[first + 1 : first + 1 + _BLOCK]
+        words[first : first + len(following)] |= following >> np.uint64(16)
     return words
 
 
