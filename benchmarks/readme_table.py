@@ -1,15 +1,16 @@
 """Write results into the README, so that no figure there is typed by hand.
 
     python benchmarks/readme_table.py zoo/intel{,-separable,-tiny,-quick}.run.json README.md
-    python benchmarks/readme_table.py docs/results/intel README.md
+    python benchmarks/readme_table.py zoo/cifar10.run.json README.md --block cifar10
+    python benchmarks/readme_table.py docs/results/intel README.md --block findings
 
-replace what stands between `<!-- results:begin -->` and `<!-- results:end -->` by the table of some runs, and what
-stands between `<!-- findings:begin -->` and `<!-- findings:end -->` by a study's findings. A test holds the README to
-both.
+replace what stands between `<!-- results:begin -->` and `<!-- results:end -->` by the table of some runs, or what
+stands between the markers of another block; of a folder it is the findings of the study there. A test holds the README
+to all of them.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -129,12 +130,19 @@ def replace_block(readme: str, name: str, block: str) -> str:
     return before + begin + block + end + after
 
 
-if __name__ == "__main__":
-    *sources, readme_path = map(Path, sys.argv[1:])
-    text = readme_path.read_text(encoding="utf-8")
-    if sources[0].is_dir():
-        text = replace_block(text, "findings", findings_block(sources[0]))
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("sources", type=Path, nargs="+", help="run.json files, or the folder of a study")
+    parser.add_argument("readme", type=Path)
+    parser.add_argument("--block", default="results", help="name of the markers")
+    options = parser.parse_args()
+    if options.sources[0].is_dir():
+        made = findings_block(options.sources[0])
     else:
-        runs = [json.loads(source.read_text(encoding="utf-8")) for source in sources]
-        text = replace_block(text, "results", block(runs))
-    files.write_text(readme_path, text)
+        made = block([json.loads(source.read_text(encoding="utf-8")) for source in options.sources])
+    text = options.readme.read_text(encoding="utf-8")
+    files.write_text(options.readme, replace_block(text, options.block, made))
+
+
+if __name__ == "__main__":
+    main()

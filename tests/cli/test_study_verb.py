@@ -45,6 +45,12 @@ def test_a_quick_study_ends_in_a_table_and_is_not_done_twice(tmp_path, capsys):
     assert f"{result['rows'][1]['bytes']['file']:,}" in text.splitlines()[1]
     assert main([*words, "--epochs", "1", "--dry-run"]) == 0
     assert "2 rows, 2 of them done; 1 trainings, 1 of them in the cache." in capsys.readouterr().out
+    (tmp_path / result["rows"][0]["file"]).unlink()
+    assert main([*words, "--epochs", "1", "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("file missing") == 1
+    assert "2 rows, 1 of them done" in text
+    assert "1 rows are measured, but their files are not here" in text
 
 
 @pytest.mark.parametrize(

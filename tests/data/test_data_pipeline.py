@@ -145,6 +145,20 @@ def test_colour_change_matches_pillow():
     assert np.abs(ours.numpy()[0] - np.asarray(theirs, np.float32)).max() <= 2.0
 
 
+def test_colour_change_is_the_formula_whatever_the_size():
+    generator = np.random.default_rng(3)
+    pixels = generator.integers(0, 256, (2, 190, 130, 3)).astype(np.uint8)
+    assert pixels[0].size / 3 > changes._BAND
+    draws = generator.random((2, changes.DRAWS))
+    ours = changes.coloured(tf.constant(pixels), tf.constant(draws, tf.float32), Augment()).numpy()
+    for image, draw, found in zip(pixels.astype(np.float64), 2 * draws - 1, ours, strict=True):
+        contrast, saturation = 1 + 0.2 * draw[changes._CONTRAST], 1 + 0.2 * draw[changes._SATURATION]
+        luma = (image @ (0.299, 0.587, 0.114))[..., np.newaxis]
+        expected = contrast * (luma + saturation * (image - luma) - luma.mean()) + luma.mean()
+        expected += 25.5 * draw[changes._BRIGHTNESS]
+        np.testing.assert_allclose(found, expected.clip(0, 255), atol=1e-3)
+
+
 def test_brightness_shifts_all_alike():
     pixels = tf.constant(np.full((1, 4, 4, 3), 100, np.uint8))
     draws = np.full((1, changes.DRAWS), 1.0, np.float32)

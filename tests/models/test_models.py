@@ -25,9 +25,15 @@ def test_every_model_takes_pixels_and_gives_probabilities(name, shape):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-def test_cifar_sized_inputs_leave_room_for_features():
-    model = models.squeezenet((32, 32, 3), 10)
-    assert min(model.get_layer("conv10").output.shape[1:3]) >= 2
+@pytest.mark.parametrize(
+    ("version", "side", "places"),
+    [("1.1", 32, (16, 8, 4)), ("1.1", 47, (24, 12, 6)), ("1.1", 48, (22, 10, 4)), ("1.0", 40, (20, 10, 5))],
+)
+def test_small_inputs_leave_room_for_features(version, side, places):
+    model = models.squeezenet((side, side, 3), 10, version=version)
+    pools = [layer.output.shape[1] for layer in model.layers if isinstance(layer, keras.layers.MaxPooling2D)]
+    assert tuple(pools) == places
+    assert model.get_layer("conv10").output.shape[1:3] == (places[-1], places[-1])
 
 
 def test_bypass_adds_where_the_paper_says():

@@ -223,15 +223,19 @@ def _agenda_text(agenda: Mapping[str, Any]) -> str:
         [
             *(row["factors"].get(name) or ("-" if row["factors"] else "AlexNet") for name in factors),
             str(row["seed"]),
-            "done" if row["done"] else "to do",
+            "done" if row["done"] else "file missing" if row["measured"] else "to do",
         ]
         for row in rows
     ]
     parts.append(table([*factors, "seed", "row"], cells, right=[len(factors)]))
     cached = sum(training["done"] for training in trainings)
+    lost = sum(row["measured"] and not row["done"] for row in rows)
+    again = (
+        f"{lost} rows are measured, but their files are not here: they are made again, of as many bytes.\n"
+    )
     parts.append(
         f"{len(rows)} rows, {sum(row['done'] for row in rows)} of them done; {len(trainings)} trainings, "
-        f"{cached} of them in the cache.\nAbout {_clock(agenda['seconds'])} ({agenda['basis']})."
+        f"{cached} of them in the cache.\n{again if lost else ''}About {_clock(agenda['seconds'])} ({agenda['basis']})."
     )
     return "\n\n".join(parts)
 

@@ -64,6 +64,9 @@ _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 2
 # version: (filters of conv1, its size, fire modules that are followed by a pool)
 _VERSIONS = {"1.0": (96, 7, (4, 8)), "1.1": (64, 3, (3, 5))}
 
+# Shorter sides than these, in pixels, lose too much to the published stride, and to borders that are cut off.
+_SMALL, _TINY = 64, 48
+
 
 def squeezenet(
     input_shape: tuple[int, int, int] = (227, 227, 3),
@@ -80,7 +83,8 @@ def squeezenet(
     """SqueezeNet: a convolution, eight fire modules, a 1x1 classifier, the global mean, softmax.
 
     At 1,000 classes version 1.0 has 1,248,424 parameters and 1.1 has 1,235,496, with 2.4 times fewer MACs.
-    Inputs under 64 pixels keep their resolution in the first convolution (stride 1).
+    Inputs under 64 pixels keep their resolution in the first convolution (stride 1); under 48 the first convolution and
+    the pools also reach over the border, so that of 32 pixels 4 x 4 places are left at the end instead of 2 x 2.
 
     Args:
         input_shape: (height, width, 3) in pixels, each side at least 32 (1.0: 40).
@@ -115,17 +119,19 @@ def squeezenet(
             f"Expected at least {smallest}x{smallest} pixels for {version}. Received: input_shape={input_shape}."
         )
 
+    side = min(input_shape[:2])
+    padding = "same" if side < _TINY else "valid"
     pixels, x = blocks.image_input(input_shape)
     x = blocks.convolution(
         x,
         blocks.scaled_width(filters, width),
         size,
-        strides=2 if min(input_shape[:2]) >= 64 else 1,
-        padding="valid",
+        strides=2 if side >= _SMALL else 1,
+        padding=padding,
         batch_norm=norm is Norm.ALL,
         name="conv1",
     )
-    x = layers.MaxPooling2D(3, 2, name="pool1")(x)
+    x = layers.MaxPooling2D(3, 2, padding=padding, name="pool1")(x)
     for index, (squeeze, expand) in enumerate(_FIRES, start=2):
         x = _bypassed_fire(
             x,
@@ -137,7 +143,7 @@ def squeezenet(
             name=f"fire{index}",
         )
         if index in pooled:
-            x = layers.MaxPooling2D(3, 2, name=f"pool{index}")(x)
+            x = layers.MaxPooling2D(3, 2, padding=padding, name=f"pool{index}")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
     small = keras.initializers.RandomNormal(stddev=0.01)
     if head is Head.PUBLISHED:

@@ -17,13 +17,13 @@ from squeezekit.study.again import command_of
 from squeezekit.study.grid import Grid
 from squeezekit.training import Precision, Settings, bfloat16_is_fast, settings_for
 
-__all__ = ["TRAINING_CODE", "Agenda", "RowSpec", "Site", "Stage", "StudyPlan", "describe_plan", "make_agenda"]
+__all__ = ["Agenda", "RowSpec", "Site", "Stage", "StudyPlan", "describe_plan", "make_agenda"]
 
-TRAINING_CODE = 1
-"""Kept by hand: raise it when the same settings no longer train the same network, and no old stage is reused."""
-
+# Kept by hand: raised when the same settings no longer train the same network, and no old stage is reused; for inputs
+# under so many pixels alone where the change was theirs alone.
+_TRAINING_CODE, _SMALL_PIXELS, _SMALL_TRAINING_CODE = 1, 48, 2
+# The same for what makes a row of a trained stage: export, packing, measures.
 _MEASURING_CODE = 2
-"""The same for what makes a row of a trained stage: export, packing, measures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,9 +224,10 @@ def make_agenda(plan: StudyPlan, dataset: Dataset, preprocess: Preprocess) -> Ag
     Raises:
         ValueError: `plan.only` is no row of it.
     """
+    small = min(preprocess.height, preprocess.width) < _SMALL_PIXELS
     common = {
         "squeezekit": squeezekit.__version__,
-        "training_code": TRAINING_CODE,
+        "training_code": _SMALL_TRAINING_CODE if small else _TRAINING_CODE,
         "data": dataset.fingerprint,
         "split": {
             "validation": plan.validation,

@@ -54,6 +54,7 @@ def estimate(plan: StudyPlan, site: Site, agenda: Agenda, lines: Sequence[bytes]
                 "factors": dict(row.factors),
                 **_training(row.stage),
                 "file": row.file,
+                "measured": row.id in measured,
                 "done": done,
                 "seconds": round(row_seconds, 1),
             }

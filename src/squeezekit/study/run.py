@@ -225,8 +225,8 @@ def dry_run(
         progress: where to show how far the reading of the images is.
 
     Returns:
-        "rows" and "trainings", each with whether it is "done" and the "seconds" that it may take; "seconds" of all that
-        is not done; "basis": what the estimate stands on.
+        "rows" and "trainings", each with whether it is "done" and the "seconds" that it may take; a row that is
+        "measured" and not done lacks its file; "seconds" of all that is not done; "basis": what the estimate stands on.
 
     Raises:
         DataError: the images cannot serve.
