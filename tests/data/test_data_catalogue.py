@@ -227,3 +227,32 @@ def test_two_members_of_one_name_and_nothing_left_behind(tmp_path):
     with pytest.raises(KeyError), unpacked_into(tmp_path / "y"):
         raise KeyError
     assert os.listdir(tmp_path) == ["x"]
+
+
+def test_shapes_are_drawn_and_not_twice(tmp_path):
+    told = []
+    folder = fetch("shapes", tmp_path, progress=lambda *what: told.append(what))
+    assert told[-1] == ("drawing", 2000, 2000)
+    assert is_fetched("shapes", tmp_path)
+    dataset = open_dataset(folder)
+    assert len(dataset.class_names) == CATALOGUE["shapes"].classes
+    assert sum(map(len, (dataset.train, dataset.validation, dataset.test))) == CATALOGUE["shapes"].images
+    told.clear()
+    assert fetch("shapes", tmp_path, progress=lambda *what: told.append(what)) == folder
+    assert not told
+
+
+def test_a_drawing_that_was_interrupted_at_its_mark_is_finished(tmp_path):
+    folder = fetch("shapes", tmp_path)
+    (folder / ".squeezekit.json").unlink()
+    assert not is_fetched("shapes", tmp_path)
+    assert fetch("shapes", tmp_path) == folder
+    assert is_fetched("shapes", tmp_path)
+
+
+def test_shapes_are_not_drawn_over_something_else(tmp_path):
+    (tmp_path / "shapes").mkdir()
+    (tmp_path / "shapes" / "mine.txt").write_text("mine")
+    with pytest.raises(DataError, match="other than generated shapes"):
+        fetch("shapes", tmp_path)
+    assert [path.name for path in (tmp_path / "shapes").iterdir()] == ["mine.txt"]

@@ -162,7 +162,7 @@ def fetch(
     Where a login is needed it says what to do, and takes the archive with --file. `squeezekit data list` has the names.
     """
     with contextlib.ExitStack() as stack:
-        bars = {what: _bar(stack, what) for what in ("downloading", "unpacking")}
+        bars = {what: _bar(stack, what) for what in ("downloading", "unpacking", "drawing")}
         where = data.fetch(
             name,
             output or data.data_folder(),

@@ -15,7 +15,9 @@ from typing import IO
 
 import numpy as np
 
+from squeezekit import files
 from squeezekit.data.download import Wanted, check_file, download
+from squeezekit.data.shapes import SHAPE_CLASSES, write_shapes
 from squeezekit.data.unpack import members, unpacked_into
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import is_image_name, png
@@ -39,7 +41,7 @@ class Entry:
         classes: how many.
         images: how many, in all parts.
         licence: what is known of it.
-        urls: addresses of the archive, in the order in which they are tried; none where a login is needed.
+        urls: addresses of the archive, in the order in which they are tried; none where a login is needed, or nothing.
         wanted: the archive's size and checksum.
         folders: (folder in the archive, folder in the set) of what is taken; the rest of the archive is left.
             Under it lie class folders. Empty for the binary batches of CIFAR.
@@ -64,6 +66,9 @@ _FASTAI = "https://s3.amazonaws.com/fast-ai-imageclas/"
 _TORONTO = "https://www.cs.toronto.edu/~kriz/"
 _IMAGENET_TERMS = "ImageNet's terms: research and education, not commercial"
 _UNSTATED = "none stated; research use is usual"
+
+# Shapes a class for training and for the test.
+_DRAWN = (200, 50)
 
 CATALOGUE: dict[str, Entry] = {
     "caltech-101": Entry(
@@ -136,13 +141,23 @@ CATALOGUE: dict[str, Entry] = {
         login="Sign in at https://image-net.org/download-images.php, download ILSVRC2012_img_train.tar and unpack it "
         "and the archives in it to train/WNID/*.JPEG. That folder is DATA for every verb; nothing need be fetched.",
     ),
-    "imagenet-64": Entry(
-        "ImageNet at 64x64 pixels as .npz batches (at 16 and 32 alike)",
-        1000,
-        1331167,
-        _IMAGENET_TERMS,
-        login="Sign in at https://image-net.org/download-images.php and download the npz files of the downsampled "
-        "images. The folder with train_data_batch_1.npz and its like is DATA for every verb; nothing need be fetched.",
+    **{
+        f"imagenet-{side}": Entry(
+            f"ImageNet at {side}x{side} pixels as .npz batches",
+            1000,
+            1331167,
+            _IMAGENET_TERMS,
+            login="Sign in at https://image-net.org/download-images.php and download the npz files of the images "
+            f"downsampled to {side}x{side}. The folder with train_data_batch_1.npz and its like is DATA for every "
+            "verb; nothing need be fetched.",
+        )
+        for side in (16, 32, 64)
+    },
+    "shapes": Entry(
+        "eight kinds of shapes at 64x64 pixels, drawn here without a download",
+        len(SHAPE_CLASSES),
+        len(SHAPE_CLASSES) * sum(_DRAWN),
+        "drawn by squeezekit: none needed",
     ),
 }
 
@@ -163,6 +178,8 @@ def fetch(
     wait_seconds: float = 1.0,
 ) -> Path:
     """Download, check and unpack a set to `folder/name`, as `train/CLASS/*` and `test/CLASS/*` or `CLASS/*`.
+
+    `shapes` are drawn instead.
 
     Args:
         name: in `CATALOGUE`.
@@ -186,6 +203,8 @@ def fetch(
     entry, target = CATALOGUE[name], Path(folder) / name
     if is_fetched(name, folder):
         return target
+    if name == "shapes":
+        return _drawn(target, progress)
     if os.path.lexists(target):
         raise DataError(f"{target}: there is something already, which fetch has not put there")
     if file:
@@ -208,6 +227,16 @@ def fetch(
         raise FormatError(str(error).replace("archive:", f"{archive}:", 1)) from error
     if not file and not keep:
         archive.unlink()
+    return target
+
+
+def _drawn(target: Path, progress: Progress | None) -> Path:
+    """Draw the shapes, and a mark that says that they are complete."""
+    train, test = _DRAWN
+    told = (lambda done, total: progress("drawing", done, total)) if progress is not None else None
+    write_shapes(target, per_class_train=train, per_class_test=test, progress=told)
+    mark = {"name": target.name, "images": CATALOGUE["shapes"].images, "source": []}
+    files.write_json(target / MARK, mark)
     return target
 
 
