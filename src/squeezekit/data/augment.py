@@ -104,15 +104,14 @@ def _coloured(pixels: np.ndarray, draws: np.ndarray, augment: Augment) -> np.nda
     # Picture by picture and by the product that mixes pixels, so that no bit hangs on what else is in the batch.
     to_grey = np.repeat(_LUMA[:, np.newaxis], channels, axis=1)
     mean = np.matmul((sums / np.float32(height * width))[:, np.newaxis], to_grey)[:, 0, 0]  # (batch,)
-    around = (1 - contrast) * mean
+    offset = (1 - contrast) * mean + shift
     mixed = np.empty((min(_BAND, height * width), channels), np.float32)
     flat = changed.reshape(batch, height * width, channels)
-    for picture, by, middle, lighter in zip(flat, mix, around, shift, strict=True):
+    for picture, by, lighter in zip(flat, mix, offset, strict=True):
         for start in range(0, height * width, _BAND):
             band = picture[start : start + _BAND]
             part = mixed[: len(band)]
             np.matmul(band, by, out=part)
-            part += middle
             part += lighter
             np.clip(part, 0, 255, out=band)
     return changed

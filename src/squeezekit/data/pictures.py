@@ -7,7 +7,8 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,10 @@ Cutter = Callable[[tf.data.Dataset, int], tf.data.Dataset]
 
 # Pictures decoded at once on the way to where they are kept.
 _BLOCK = 256
+
+# What decodes a batch, and the shares of the batch that each thread gets: pictures are of unequal size.
+_THREADS = max(2, min(8, os.cpu_count() or 2))
+_SHARES = 4
 
 # What TensorFlow's threads could not open, for `lost_images`.
 _lost: list[str] = []
@@ -83,21 +88,28 @@ def cutter(
     """
     size = (preprocess.height, preprocess.width, 3)
     kept = _kept(split, preprocess, cache_bytes, cache_folder)
-    if kept is None:
-        source = _decoding(split, preprocess)
-        return one_by_one(lambda place, top, left: tf.slice(source(place), [top, left, 0], size))
     backwards = np.arange(preprocess.width)[::-1].copy()
+    picture = _decoding(split, preprocess) if kept is None else kept.__getitem__
+    threads = ThreadPoolExecutor(_THREADS) if kept is None else None
 
-    def cuts(places: np.ndarray, tops: np.ndarray, lefts: np.ndarray, flips: np.ndarray) -> np.ndarray:
-        pixels = np.empty((len(places), *size), np.uint8)
-        chosen = zip(places.tolist(), tops.tolist(), lefts.tolist(), flips.tolist(), strict=True)
-        for cut, (place, top, left, flip) in zip(pixels, chosen, strict=True):
-            part = kept[place][top : top + preprocess.height, left : left + preprocess.width]
+    def cut_some(chosen: Iterable[tuple[np.ndarray, int, int, int, bool]]) -> None:
+        for cut, place, top, left, flip in chosen:
+            part = picture(place)[top : top + preprocess.height, left : left + preprocess.width]
             if flip:
                 # Twice as fast as a copy of the mirrored view.
                 part.take(backwards, axis=1, out=cut, mode="clip")
             else:
                 cut[...] = part
+
+    def cuts(*columns: np.ndarray) -> np.ndarray:
+        pixels = np.empty((len(columns[0]), *size), np.uint8)
+        chosen = list(zip(pixels, *(column.tolist() for column in columns), strict=True))
+        if threads is None:
+            cut_some(chosen)
+        else:
+            shares = _THREADS * _SHARES
+            # Read to the end, for the error of any of them.
+            list(threads.map(cut_some, (chosen[share::shares] for share in range(shares))))
         return pixels
 
     @as_written
@@ -106,8 +118,8 @@ def cutter(
         pixels.set_shape([*places.shape, *size])
         return pixels, more
 
-    # A batch at a time: TensorFlow takes longer to call anything for a picture than to copy it. Python's lock lets no
-    # more than one thread at it.
+    # A batch at a time: TensorFlow takes longer to call anything for a picture than to copy it, and as long again to
+    # call Python as Python takes to decode one. Python's lock lets no more than one thread at it.
     return lambda stream, _: stream.map(cut_all, num_parallel_calls=1)
 
 
@@ -220,22 +232,15 @@ def _look(path: str, preprocess: Preprocess) -> np.ndarray:
         ) from error
 
 
-def _decoding(split: Images, preprocess: Preprocess) -> Callable[[tf.Tensor], tf.Tensor]:
+def _decoding(split: Images, preprocess: Preprocess) -> Callable[[int], np.ndarray]:
     """Make a function of a place that decodes and resizes: uint8 (resize_height, resize_width, 3)."""
-    # As bytes: a name need not be Unicode.
-    paths = tf.constant(np.array([os.fsencode(path) for path in split.files()], dtype=object))
+    names = split.files()
 
-    def look(path: bytes) -> np.ndarray:
+    def picture(place: int) -> np.ndarray:
         try:
-            return _look(os.fsdecode(path), preprocess)
+            return _look(names[place], preprocess)
         except DataError as error:
             _lost.append(str(error))
             raise
 
-    @as_written
-    def source(place: tf.Tensor) -> tf.Tensor:
-        pixels = tf.numpy_function(look, [paths[place]], tf.uint8, stateful=False)
-        pixels.set_shape([preprocess.resize_height, preprocess.resize_width, 3])
-        return pixels
-
-    return source
+    return picture
