@@ -15,6 +15,7 @@ On two cores with nothing else to do, `--stages 2 --epochs 12 --images 8` printe
 
 import argparse
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -29,6 +30,8 @@ import ray
 from ray.cluster_utils import Cluster
 
 from squeezekit import data, study, training
+from squeezekit.data import Dataset
+from squeezekit.preprocess import Preprocess
 from squeezekit.study.agenda import Site, Stage, make_agenda
 from squeezekit.study.ray_executor import RayExecutor
 from squeezekit.study.stages import train_stage
@@ -67,25 +70,8 @@ def main() -> None:
         ).for_images(len(dataset.train))
         preprocess = study.choose_preprocess(dataset, options.size)
         stages = make_agenda(plan, dataset, preprocess).stages
-        rounds = []
-        curves: dict[str, list] = {}
-        for number in range(options.rounds):
-            seconds = {}
-            for place in range(len(WAYS)):
-                name = list(WAYS)[(place + number) % len(WAYS)]
-                nodes, kill = WAYS[name]
-                folder_name = f"{number} {name}"
-                site = Site(
-                    dataset, preprocess, str(images), work / folder_name, work / folder_name / "stages", name
-                )
-                seconds[name], found = run(site, stages, nodes, kill=kill)
-                print(
-                    f"{name:10} {seconds[name]:7.1f} s  {len(stages) / seconds[name] * 60:6.2f} stages a minute",
-                    flush=True,
-                )
-                if found != (curves := curves or found):
-                    raise SystemExit(f"{name}: other curves than in the first run")
-            rounds.append(seconds)
+        runner = Runner(dataset, preprocess, images, work, stages)
+        rounds = [runner.round(number) for number in range(options.rounds)]
     for title, way, end in (
         ("two nodes against one:", "two nodes", "the throughput"),
         ("with a worker killed: ", "a kill", "nothing lost"),
@@ -95,6 +81,36 @@ def main() -> None:
             f" ({min(ratios):.2f} to {max(ratios):.2f} in {len(ratios)} rounds)" if len(ratios) > 1 else ""
         )
         print(f"{title} {statistics.median(ratios):.2f} times{spread}, {end}")
+
+
+class Runner:
+    """Runs the three ways in turns, and holds each to the curves of the first run."""
+
+    def __init__(
+        self, dataset: Dataset, preprocess: Preprocess, images: Path, work: Path, stages: tuple[Stage, ...]
+    ) -> None:
+        self._site = Site(dataset, preprocess, str(images), work, work, "")
+        self._stages = stages
+        self._curves: dict[str, list] = {}
+
+    def round(self, number: int) -> dict[str, float]:
+        """The seconds of each way; every round begins with another."""
+        names = list(WAYS)
+        first = number % len(names)
+        return {name: self._seconds(number, name) for name in names[first:] + names[:first]}
+
+    def _seconds(self, number: int, name: str) -> float:
+        nodes, kill = WAYS[name]
+        out = self._site.out / f"{number} {name}"
+        site = dataclasses.replace(self._site, out=out, cache=out / "stages", study=name)
+        seconds, curves = run(site, self._stages, nodes, kill=kill)
+        print(
+            f"{name:10} {seconds:7.1f} s  {len(self._stages) / seconds * 60:6.2f} stages a minute", flush=True
+        )
+        self._curves = self._curves or curves
+        if curves != self._curves:
+            raise SystemExit(f"{name}: other curves than in the first run")
+        return seconds
 
 
 def run(site: Site, stages: tuple[Stage, ...], nodes: int, *, kill: bool) -> tuple[float, dict[str, list]]:

@@ -29,7 +29,7 @@ _GROUP_LANES = 4096
 # Entries of the decoding tables of such lanes, except where one table alone has more: those of a small network's
 # layers together would take ten times its bytes.
 _GROUP_ENTRIES = 1 << 16
-# Table entries gathered before they are split into symbols.
+# Table entries, words and windows that are worked on at once.
 _BLOCK = 1 << 14
 _LENGTH_BITS = 5  # low bits of a decoding table's entry: the code's length, in [1, 16]
 _LENGTH_MASK = (1 << _LENGTH_BITS) - 1
