@@ -6,8 +6,9 @@
     python benchmarks/input.py ../shared/data/intel --memory
 
 Every way resizes to the same size and makes float32 batches of 32; ours and the generator mirror half of the images
-and shift their brightness too. All but the first two decode each image anew in every epoch; these decode it once in
-a training of twelve epochs, that once included, and keep it in memory or in a file. The limit is
+and shift their brightness too. All but the first two decode each image anew in every epoch; these decode it once,
+that once included, for all epochs of a `squeezekit squeeze` (20 of the float network, 6 of each technique; `--epochs`
+for another number), and keep it in memory or in a file. The limit is
 `tf.io.decode_jpeg` alone, in `tf.data`, with nothing of a picture handed on. What decodes anew is built before the
 clock starts. The ways take turns, so that whatever else the machine does hits them alike; figures are medians of
 the rounds, by the clock and by the processor time of all threads. On a machine that does other things too only the
@@ -60,7 +61,7 @@ def ours(split: Split, size: int, epochs: int = 1, **options: Any) -> Iterable:
     return batches(fresh, preprocess, batch_size=BATCH, epochs=epochs, **options)
 
 
-def dataset_from_directory(split: Split, folder: Path, size: int) -> Iterable:
+def dataset_from_directory(split: Split, folder: Path, size: int, epochs: int) -> Iterable:
     with contextlib.redirect_stdout(io.StringIO()):
         made = keras.utils.image_dataset_from_directory(
             folder, image_size=(size, size), batch_size=BATCH, follow_links=True
@@ -68,7 +69,7 @@ def dataset_from_directory(split: Split, folder: Path, size: int) -> Iterable:
     return made.prefetch(2)
 
 
-def generator(split: Split, folder: Path, size: int) -> Iterable:
+def generator(split: Split, folder: Path, size: int, epochs: int) -> Iterable:
     made = ImageDataGenerator(horizontal_flip=True, brightness_range=(0.9, 1.1))
     with contextlib.redirect_stdout(io.StringIO()):
         stream = made.flow_from_directory(
@@ -77,7 +78,7 @@ def generator(split: Split, folder: Path, size: int) -> Iterable:
     return (stream[place] for place in range(len(stream)))
 
 
-def bare(split: Split, folder: Path, size: int) -> Iterable:
+def bare(split: Split, folder: Path, size: int, epochs: int) -> Iterable:
     stream = tf.data.Dataset.from_tensor_slices(split.paths)
     stream = stream.map(
         lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3), num_parallel_calls=tf.data.AUTOTUNE
@@ -85,23 +86,20 @@ def bare(split: Split, folder: Path, size: int) -> Iterable:
     return stream.map(lambda pixels: pixels[0, 0, 0]).batch(BATCH).prefetch(2)
 
 
-EPOCHS = 12
-# What is run, and for how many epochs.
-WAYS: dict[str, tuple[Callable[[Split, Path, int], Iterable], int]] = {
-    "ours, kept in memory": (lambda s, _, size: ours(s, size, EPOCHS, cache_bytes=1 << 30), EPOCHS),
-    "ours, kept in a file": (
-        lambda s, folder, size: ours(s, size, EPOCHS, cache_folder=folder.parent),
-        EPOCHS,
-    ),
-    "ours, decoded anew": (lambda s, _, size: ours(s, size), 1),
-    "ours, fused": (lambda s, _, size: ours(s, size, fused=True), 1),
-    "ours, in order": (lambda s, _, size: ours(s, size, training=False), 1),
-    "image_dataset_from_directory": (dataset_from_directory, 1),
-    "ImageDataGenerator": (generator, 1),
-    "decode_jpeg alone": (bare, 1),
+# What is run; what keeps pictures for so many epochs, the rest for one.
+WAYS: dict[str, Callable[[Split, Path, int, int], Iterable]] = {
+    "ours, kept in memory": lambda s, _, size, epochs: ours(s, size, epochs, cache_bytes=1 << 30),
+    "ours, kept in a file": lambda s, folder, size, epochs: ours(s, size, epochs, cache_folder=folder.parent),
+    "ours, decoded anew": lambda s, _, size, __: ours(s, size),
+    "ours, fused": lambda s, _, size, __: ours(s, size, fused=True),
+    "ours, in order": lambda s, _, size, __: ours(s, size, training=False),
+    "image_dataset_from_directory": dataset_from_directory,
+    "ImageDataGenerator": generator,
+    "decode_jpeg alone": bare,
 }
+KEPT = {name for name in WAYS if "kept" in name}
 PEERS = list(WAYS)[-3:]
-ANEW = {name for name in WAYS if "kept" not in name and name != "ImageDataGenerator"}
+ANEW = set(WAYS) - KEPT - {"ImageDataGenerator"}
 
 
 def resident_bytes() -> int:
@@ -130,6 +128,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=38, help="of what keeps pictures")
     parser.add_argument("--memory", action="store_true", help="memory against the number of images instead")
     options = parser.parse_args()
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
@@ -141,11 +140,12 @@ def main() -> None:
             print_memory(split, Path(root), options.size)
             return
         # What keeps decoded pictures does its work as it is built; the generator gives each batch once.
-        built = {name: way(split, folder, options.size) for name, (way, _) in WAYS.items() if name in ANEW}
+        built = {name: WAYS[name](split, folder, options.size, 1) for name in ANEW}
         for number in range(options.rounds + 1):
-            for name, (way, epochs) in WAYS.items():
+            for name, way in WAYS.items():
+                epochs = options.epochs if name in KEPT else 1
                 clock, processor = time.perf_counter(), time.process_time()
-                for _ in built.get(name) or way(split, folder, options.size):
+                for _ in built.get(name) or way(split, folder, options.size, epochs):
                     pass
                 # The first round warms the disk's cache and TensorFlow up.
                 if number:

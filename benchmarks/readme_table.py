@@ -1,7 +1,6 @@
 """Write results into the README, so that no figure there is typed by hand.
 
     python benchmarks/readme_table.py zoo/intel{,-separable,-tiny,-quick}.run.json README.md
-    python benchmarks/readme_table.py zoo/cifar10.run.json README.md --block cifar10
     python benchmarks/readme_table.py docs/results/intel README.md --block findings
 
 replace what stands between `<!-- results:begin -->` and `<!-- results:end -->` by the table of some runs, or what

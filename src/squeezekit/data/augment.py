@@ -1,6 +1,7 @@
 """Random changes of training images."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,12 @@ import tensorflow as tf
 
 from squeezekit.preprocess import Preprocess
 
-__all__ = ["DRAWS", "Augment", "coloured", "corner", "flipped", "perhaps_flipped"]
+__all__ = ["DRAWS", "Augment", "coloured", "colouring", "corner", "flipped", "perhaps_flipped"]
 
 # Rec. 601 luma, as Pillow's mode L.
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+# Brings a colour to grey by the product that mixes pixels.
+_TO_GREY = np.repeat(_LUMA[:, np.newaxis], 3, axis=1)
 # Pixels that are mixed at once: they stay in a core's cache, and NumPy's BLAS starts no threads for so few.
 _BAND = 16384
 # Columns of an image's row of random numbers.
@@ -72,46 +75,56 @@ def perhaps_flipped(pixels: tf.Tensor, flip: tf.Tensor) -> tf.Tensor:
 
 def coloured(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor:
     """Shift brightness, contrast and saturation of some pictures (batch, height, width, 3); float32 in [0, 255]."""
-    if not (augment.brightness or augment.contrast or augment.saturation):
-        return tf.cast(pixels, tf.float32)
-    # TensorFlow's product of such narrow matrices, and its pass for each sum, take twice as long for the same bits.
-    changed = tf.numpy_function(
-        lambda pixels, draws: _coloured(pixels, draws, augment), [pixels, draws], tf.float32, stateful=False
-    )
+
+    def change(pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        changed = np.empty(pixels.shape, np.float32)
+        colour = colouring(draws, augment)
+        for number, (picture, target) in enumerate(zip(pixels, changed, strict=True)):
+            colour(number, picture, target)
+        return changed
+
+    changed = tf.numpy_function(change, [pixels, draws], tf.float32, stateful=False)
     changed.set_shape(pixels.shape)
     return changed
 
 
-def _coloured(pixels: np.ndarray, draws: np.ndarray, augment: Augment) -> np.ndarray:
-    """`coloured`, of arrays.
+def colouring(draws: np.ndarray, augment: Augment | None) -> Callable[[int, np.ndarray, np.ndarray], None]:
+    """Make what shifts brightness, contrast and saturation of the pictures of a batch, one at a time.
 
     With c and s the factors of contrast and saturation, contrast is around the mean luma m:
-    c (luma + s (pixel - luma) - m) + m + shift, which is one 3 x 3 matrix and one offset a picture.
+    c (luma + s (pixel - luma) - m) + m + shift, which is one 3 x 3 matrix and one offset a picture. NumPy takes
+    half as long for that as TensorFlow does, whose products of such narrow matrices and sums of columns are slow.
+
+    Args:
+        draws: float32 (batch, DRAWS) in [0, 1).
+        augment: what may change; None for nothing.
+
+    Returns:
+        A function of (number in the batch, pixels (height, width, 3) in [0, 255], a whole float32 array of that shape
+        that gets the changed ones), for any thread.
     """
-    batch, height, width, channels = pixels.shape
+    if augment is None or not (augment.brightness or augment.contrast or augment.saturation):
+        return lambda number, pixels, target: np.copyto(target, pixels)
     draw = 2 * draws - 1  # in [-1, 1)
     shift = np.float32(255 * augment.brightness) * draw[:, _BRIGHTNESS]
     contrast = 1 + np.float32(augment.contrast) * draw[:, _CONTRAST]
     saturation = (1 + np.float32(augment.saturation) * draw[:, _SATURATION])[:, np.newaxis, np.newaxis]
     grey = (1 - saturation) * _LUMA[:, np.newaxis]
-    # (batch, channels, channels)
-    mix = contrast[:, np.newaxis, np.newaxis] * (saturation * np.eye(channels, dtype=np.float32) + grey)
+    # (batch, 3, 3)
+    mix = contrast[:, np.newaxis, np.newaxis] * (saturation * np.eye(3, dtype=np.float32) + grey)
 
-    changed = pixels.astype(np.float32)
-    # Of whole rows of a picture first: three columns at a time are no work for vector units.
-    sums = np.ones(height, np.float32) @ changed.reshape(batch, height, width * channels)
-    sums = sums.reshape(batch, width, channels).sum(axis=1)
-    # Picture by picture and by the product that mixes pixels, so that no bit hangs on what else is in the batch.
-    to_grey = np.repeat(_LUMA[:, np.newaxis], channels, axis=1)
-    mean = np.matmul((sums / np.float32(height * width))[:, np.newaxis], to_grey)[:, 0, 0]  # (batch,)
-    offset = (1 - contrast) * mean + shift
-    mixed = np.empty((min(_BAND, height * width), channels), np.float32)
-    flat = changed.reshape(batch, height * width, channels)
-    for picture, by, lighter in zip(flat, mix, offset, strict=True):
-        for start in range(0, height * width, _BAND):
-            band = picture[start : start + _BAND]
-            part = mixed[: len(band)]
-            np.matmul(band, by, out=part)
-            part += lighter
-            np.clip(part, 0, 255, out=band)
-    return changed
+    def colour(number: int, pixels: np.ndarray, target: np.ndarray) -> None:
+        height, width, channels = pixels.shape
+        exact = pixels.astype(np.float32, order="C")
+        # Of whole rows first: three columns at a time are no work for vector units.
+        sums = exact.reshape(height, width * channels).sum(axis=0)
+        means = sums.reshape(width, channels).sum(axis=0) / np.float32(height * width)
+        offset = (1 - contrast[number]) * (means[np.newaxis] @ _TO_GREY)[0, 0] + shift[number]
+        exact, flat = exact.reshape(-1, channels), target.reshape(-1, channels)
+        for start in range(0, len(flat), _BAND):
+            band = flat[start : start + _BAND]
+            np.matmul(exact[start : start + _BAND], mix[number], out=band)
+            band += offset
+            np.clip(band, 0, 255, out=band)
+
+    return colour

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from squeezekit.data.augment import perhaps_flipped
+from squeezekit.data.augment import Augment, coloured, colouring, perhaps_flipped
 from squeezekit.data.dataset import Images
 from squeezekit.data.threads import in_threads
 from squeezekit.errors import DataError, FormatError
@@ -29,16 +29,18 @@ CACHE_BYTES = 1 << 30
 # A file of them may take this share of the room that a disk has left.
 _SHARE_OF_DISK = 0.5
 
-# Batches of (places, tops, lefts, flips, more) to batches of (pixels, more). Places are int64 (batch,), corners int32,
-# flips bool; pixels are uint8 (batch, height, width, 3): of the resized picture at each place what lies beyond its
-# corner, mirrored or not. `more` is handed on. The number is the size of the batches, of which the last may have fewer.
+# Batches of (places, tops, lefts, flips, draws, labels) to batches of (pixels, labels). Places are int64 (batch,),
+# corners int32, flips bool, draws float32 (batch, DRAWS); pixels are float32 (batch, height, width, 3): of the resized
+# picture at each place what lies beyond its corner, mirrored or not, in changed colours or not. Labels are handed on.
+# The number is the size of the batches, of which the last may have fewer.
 Cutter = Callable[[tf.data.Dataset, int], tf.data.Dataset]
 
 # Pictures decoded at once on the way to where they are kept.
 _BLOCK = 256
 
-# What decodes a batch, and the shares of the batch that each thread gets: pictures are of unequal size.
-_THREADS = max(2, min(8, os.cpu_count() or 2))
+# What decodes a batch: twice the cores, for some always wait for Python's lock.
+_THREADS = min(8, 2 * (os.cpu_count() or 1))
+# Of a batch for each thread: pictures are of unequal size.
 _SHARES = 4
 
 # What TensorFlow's threads could not open, for `lost_images`.
@@ -77,6 +79,7 @@ def cutter(
     preprocess: Preprocess,
     cache_bytes: int,
     cache_folder: str | os.PathLike[str] | None,
+    augment: Augment | None,
 ) -> Cutter:
     """Choose where the resized pictures of a split come from; their pixels are the same wherever that is.
 
@@ -85,6 +88,7 @@ def cutter(
         preprocess: size, resize and crop.
         cache_bytes: largest memory for them; 0 keeps none there.
         cache_folder: where a file of them may lie that takes no more than half of the room left; None for none.
+        augment: how their colours may change; None for not at all.
     """
     size = (preprocess.height, preprocess.width, 3)
     kept = _kept(split, preprocess, cache_bytes, cache_folder)
@@ -92,18 +96,21 @@ def cutter(
     picture = _decoding(split, preprocess) if kept is None else kept.__getitem__
     threads = ThreadPoolExecutor(_THREADS) if kept is None else None
 
-    def cut_some(chosen: Iterable[tuple[np.ndarray, int, int, int, bool]]) -> None:
-        for cut, place, top, left, flip in chosen:
-            part = picture(place)[top : top + preprocess.height, left : left + preprocess.width]
-            if flip:
-                # Twice as fast as a copy of the mirrored view.
-                part.take(backwards, axis=1, out=cut, mode="clip")
-            else:
-                cut[...] = part
+    def cuts(
+        places: np.ndarray, tops: np.ndarray, lefts: np.ndarray, flips: np.ndarray, draws: np.ndarray
+    ) -> np.ndarray:
+        pixels = np.empty((len(places), *size), np.float32)
+        colour = colouring(draws, augment)
+        columns = (column.tolist() for column in (places, tops, lefts, flips))
+        chosen = list(enumerate(zip(*columns, strict=True)))
 
-    def cuts(*columns: np.ndarray) -> np.ndarray:
-        pixels = np.empty((len(columns[0]), *size), np.uint8)
-        chosen = list(zip(pixels, *(column.tolist() for column in columns), strict=True))
+        def cut_some(chosen: Iterable[tuple[int, tuple[int, int, int, bool]]]) -> None:
+            for number, (place, top, left, flip) in chosen:
+                part = picture(place)[top : top + preprocess.height, left : left + preprocess.width]
+                # Twice as fast as a copy of the mirrored view.
+                part = part.take(backwards, axis=1, mode="clip") if flip else part
+                colour(number, part, pixels[number])
+
         if threads is None:
             cut_some(chosen)
         else:
@@ -113,31 +120,40 @@ def cutter(
         return pixels
 
     @as_written
-    def cut_all(places: tf.Tensor, tops: Any, lefts: Any, flips: Any, more: Any) -> tuple[tf.Tensor, Any]:
-        pixels = tf.numpy_function(cuts, [places, tops, lefts, flips], tf.uint8, stateful=False)
+    def cut_all(
+        places: tf.Tensor, tops: Any, lefts: Any, flips: Any, draws: Any, labels: Any
+    ) -> tuple[tf.Tensor, Any]:
+        pixels = tf.numpy_function(cuts, [places, tops, lefts, flips, draws], tf.float32, stateful=False)
         pixels.set_shape([*places.shape, *size])
-        return pixels, more
+        return pixels, labels
 
-    # A batch at a time: TensorFlow takes longer to call anything for a picture than to copy it, and as long again to
-    # call Python as Python takes to decode one. Python's lock lets no more than one thread at it.
+    # A batch at a time and all that is done to it in one call: TensorFlow takes longer to call anything for a picture
+    # than to copy it, and as long again to call Python as Python takes to decode one. Python's lock lets no more than
+    # one thread at it.
     return lambda stream, _: stream.map(cut_all, num_parallel_calls=1)
 
 
-def one_by_one(picture: Callable[[tf.Tensor, Any, Any], tf.Tensor]) -> Cutter:
+def one_by_one(picture: Callable[[tf.Tensor, Any, Any], tf.Tensor], augment: Augment) -> Cutter:
     """Cut in as many threads as there are, where each picture takes long.
 
     Args:
         picture: (place, top, left) to the pixels (height, width, 3) of a cut.
+        augment: how colours may change.
     """
 
     @as_written
-    def cut(place: tf.Tensor, top: Any, left: Any, flip: Any, more: Any) -> tuple[tf.Tensor, Any]:
-        return perhaps_flipped(picture(place, top, left), flip), more
+    def cut(place: tf.Tensor, top: Any, left: Any, flip: Any, draws: Any, label: Any) -> tuple[Any, ...]:
+        return perhaps_flipped(picture(place, top, left), flip), draws, label
+
+    @as_written
+    def change(pixels: tf.Tensor, draws: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return coloured(pixels, draws, augment), labels
 
     def cut_all(stream: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         whole = tf.nest.flatten(stream.element_spec)[0].shape[0] is not None
         stream = stream.unbatch().map(cut, num_parallel_calls=tf.data.AUTOTUNE)
-        return stream.batch(batch_size, drop_remainder=whole)
+        stream = stream.batch(batch_size, drop_remainder=whole)
+        return stream.map(change, num_parallel_calls=tf.data.AUTOTUNE)
 
     return cut_all
 

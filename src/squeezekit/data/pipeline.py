@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from squeezekit.data.augment import DRAWS, Augment, coloured, corner, flipped
+from squeezekit.data.augment import DRAWS, Augment, corner, flipped
 from squeezekit.data.dataset import Images
 from squeezekit.data.folder import Split
 from squeezekit.data.fused import fused_source
@@ -127,15 +127,15 @@ def batches(
         raise ValueError(
             f"Expected a step of the {steps} of an epoch. Received: {start_step=}, {start_epoch=}."
         )
+    augment = augment or Augment()
     # Arrays have nothing to decode.
     if fused and isinstance(split, Split):
-        cut = one_by_one(fused_source(split, preprocess))
+        cut = one_by_one(fused_source(split, preprocess), augment)
     else:
-        cut = cutter(split, preprocess, cache_bytes, cache_folder)
+        cut = cutter(split, preprocess, cache_bytes, cache_folder, augment if training else None)
     if not training:
         return _in_order(split, preprocess, cut, batch_size, start_step, epochs - start_epoch, shard)
 
-    augment = augment or Augment()
     labels = tf.constant(split.labels)
 
     @as_written
@@ -154,15 +154,9 @@ def batches(
     @as_written
     def choose(places: tf.Tensor, draws: tf.Tensor) -> tuple[Any, ...]:
         top, left = (tf.broadcast_to(start, places.shape) for start in corner(draws, preprocess, augment))
-        return places, top, left, flipped(draws, augment), (draws, tf.gather(labels, places))
+        return places, top, left, flipped(draws, augment), draws, tf.gather(labels, places)
 
-    @as_written
-    def change(pixels: tf.Tensor, more: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        draws, label = more
-        return coloured(pixels, draws, augment), label
-
-    stream = cut(tf.data.Dataset.range(start_epoch, epochs).flat_map(order).map(choose), batch_size)
-    return tuned(stream.map(change, num_parallel_calls=tf.data.AUTOTUNE))
+    return tuned(cut(tf.data.Dataset.range(start_epoch, epochs).flat_map(order).map(choose), batch_size))
 
 
 def _in_order(
@@ -190,7 +184,8 @@ def _in_order(
     @as_written
     def look(places: tf.Tensor) -> tuple[Any, ...]:
         top, left = (tf.fill(tf.shape(places), start) for start in preprocess.crop_offset)
-        return places, top, left, tf.zeros_like(places, tf.bool), tf.gather(labels, places)
+        straight = tf.zeros_like(places, tf.bool)
+        return places, top, left, straight, tf.zeros_like(places, tf.float32), tf.gather(labels, places)
 
     def some(chosen: range, size: int) -> tf.data.Dataset:
         stream = tf.data.Dataset.range(chosen.start, chosen.stop, chosen.step).batch(size)
@@ -206,9 +201,4 @@ def _in_order(
     stream = one_pass(0).repeat(epochs)
     if start_step:
         stream = one_pass(start_step).concatenate(one_pass(0).repeat(epochs - 1))
-    return tuned(stream.map(_as_float))
-
-
-@as_written
-def _as_float(pixels: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    return tf.cast(pixels, tf.float32), labels
+    return tuned(stream)
