@@ -6,9 +6,9 @@
 Each way of reading runs in a process of its own; its memory is the peak of the resident set above what the
 process had when the reading began. Labels, order and the mean are checked on the way.
 
-Measured on 2 busy cores, 4.0 GB stored: in order 8.7 MB and 29 s, shuffled 76.6 MB (a window of 64 MB) and 43 s,
-`numpy.load` 4,001.5 MB and 41 s, 52 times as much memory. 0.4 GB deflated, in CPU-seconds: in order 8.3 MB and 3.8,
-shuffled 76.3 MB and 4.1, `numpy.load` 401.2 MB and 3.6. Speeds want a quiet machine.
+Measured on 2 cores, 4.0 GB stored: in order 9.3 MB and 4.4 s, shuffled 77.9 MB (a window of 64 MB) and 5.6 s,
+`numpy.load` 4,003.2 MB and 8.0 s, 51 times as much memory. The same deflated: in order 12.4 MB and 34.7 s, shuffled
+80.9 MB and 33.9 s, `numpy.load` 4,003.7 MB and 29.4 s.
 """
 
 import argparse
