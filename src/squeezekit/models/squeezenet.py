@@ -11,7 +11,7 @@ from keras import layers
 
 from squeezekit.models import blocks
 
-__all__ = ["Bypass", "Fire", "Head", "Norm", "squeezenet"]
+__all__ = ["TINY_SIDE", "Bypass", "Fire", "Head", "Norm", "squeezenet"]
 
 
 class Fire(enum.Enum):
@@ -64,8 +64,10 @@ _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 2
 # version: (filters of conv1, its size, fire modules that are followed by a pool)
 _VERSIONS = {"1.0": (96, 7, (4, 8)), "1.1": (64, 3, (3, 5))}
 
-# Shorter sides than these, in pixels, lose too much to the published stride, and to borders that are cut off.
-_SMALL, _TINY = 64, 48
+# Shorter sides, in pixels, lose too much to the published stride.
+_SMALL_SIDE = 64
+TINY_SIDE = 48
+"""Shorter sides, in pixels, lose too much to borders that are cut off as well."""
 
 
 def squeezenet(
@@ -120,13 +122,13 @@ def squeezenet(
         )
 
     side = min(input_shape[:2])
-    padding = "same" if side < _TINY else "valid"
+    padding = "same" if side < TINY_SIDE else "valid"
     pixels, x = blocks.image_input(input_shape)
     x = blocks.convolution(
         x,
         blocks.scaled_width(filters, width),
         size,
-        strides=2 if side >= _SMALL else 1,
+        strides=2 if side >= _SMALL_SIDE else 1,
         padding=padding,
         batch_norm=norm is Norm.ALL,
         name="conv1",

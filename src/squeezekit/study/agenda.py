@@ -12,6 +12,7 @@ import squeezekit
 from squeezekit import models
 from squeezekit.compress import parse
 from squeezekit.data import Dataset
+from squeezekit.models.squeezenet import TINY_SIDE
 from squeezekit.preprocess import Preprocess
 from squeezekit.study.again import command_of
 from squeezekit.study.grid import Grid
@@ -19,9 +20,9 @@ from squeezekit.training import Precision, Settings, bfloat16_is_fast, settings_
 
 __all__ = ["Agenda", "RowSpec", "Site", "Stage", "StudyPlan", "describe_plan", "make_agenda"]
 
-# Kept by hand: raised when the same settings no longer train the same network, and no old stage is reused; for inputs
-# under so many pixels alone where the change was theirs alone.
-_TRAINING_CODE, _SMALL_PIXELS, _SMALL_TRAINING_CODE = 1, 48, 2
+# Kept by hand: raised when the same settings no longer train the same network, and no old stage is reused; that of
+# inputs under `TINY_SIDE` alone where the change was theirs alone.
+_TRAINING_CODE, _TINY_TRAINING_CODE = 1, 2
 # The same for what makes a row of a trained stage: export, packing, measures.
 _MEASURING_CODE = 2
 
@@ -224,10 +225,10 @@ def make_agenda(plan: StudyPlan, dataset: Dataset, preprocess: Preprocess) -> Ag
     Raises:
         ValueError: `plan.only` is no row of it.
     """
-    small = min(preprocess.height, preprocess.width) < _SMALL_PIXELS
+    tiny = min(preprocess.height, preprocess.width) < TINY_SIDE
     common = {
         "squeezekit": squeezekit.__version__,
-        "training_code": _SMALL_TRAINING_CODE if small else _TRAINING_CODE,
+        "training_code": _TINY_TRAINING_CODE if tiny else _TRAINING_CODE,
         "data": dataset.fingerprint,
         "split": {
             "validation": plan.validation,
