@@ -17,6 +17,7 @@ __all__ = [
     "compress_epochs_option",
     "finish_run",
     "init_options",
+    "norm_option",
     "per_class_option",
     "show_advice",
     "teacher_options",
@@ -47,6 +48,14 @@ _OPTIONS = (
         show_default=True,
         type=click.Choice(["adamw", "sgd"]),
         help="Update rule.",
+    ),
+    click.option(
+        "--weight-decay",
+        default=training.Settings().weight_decay,
+        show_default=True,
+        type=click.FloatRange(0),
+        help="Of kernels at each step, times the learning rate. More, such as 0.05, where a long training knows its "
+        "own images far better than others.",
     ),
     click.option(
         "--precision",
@@ -111,6 +120,15 @@ _TEACHER_OPTIONS = (
 )
 
 
+def norm_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --norm, None for what suits; the verb gets `norm`."""
+    return click.option(
+        "--norm",
+        type=click.Choice([norm.value for norm in models.Norm]),
+        help="Where a SqueezeNet has BatchNorm, which exports fold away; by default squeeze, or as in --init.",
+    )(command)
+
+
 def compress_epochs_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --compress-epochs, 0 for three tenths of the others; the verb gets `compress_epochs`."""
     return click.option(
@@ -143,6 +161,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         batch_size: int,
         learning_rate: float | None,
         optimizer: str,
+        weight_decay: float,
         precision: str,
         balance: str,
         seed: int,
@@ -154,6 +173,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             batch_size=batch_size,
             learning_rate=learning_rate or usual,
             optimizer=training.Optimizer(optimizer),
+            weight_decay=weight_decay,
             precision=training.Precision(precision),
             balance=training.Balance(balance),
             seed=seed,

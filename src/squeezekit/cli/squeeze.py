@@ -9,6 +9,7 @@ from squeezekit.cli.options import (
     command_line,
     compress_epochs_option,
     init_options,
+    norm_option,
     per_class_option,
     show_advice,
     teacher_options,
@@ -26,6 +27,7 @@ __all__ = ["command"]
     "--model",
     help=f"Network to squeeze; by default {study.Plan.model}, or what the weights of --init are of.",
 )
+@norm_option
 @click.option("--recipe", default=study.DEFAULT_RECIPE, show_default=True, help="Techniques, in order.")
 @compress_epochs_option
 @click.option(
@@ -46,6 +48,7 @@ def command(
     data: str,
     out: Path,
     model: str | None,
+    norm: str | None,
     recipe: str,
     compress_epochs: int,
     as_float: bool,
@@ -65,6 +68,7 @@ def command(
     """
     plan = study.Plan(
         model=model or (initial.model if initial else study.Plan.model),
+        norm=norm or "",
         recipe=compress.parse(recipe),
         size=size or (distil.input_side if distil else 0),
         settings=settings,

@@ -8,6 +8,7 @@ from squeezekit import files, models, study, training
 from squeezekit.cli.options import (
     finish_run,
     init_options,
+    norm_option,
     per_class_option,
     teacher_options,
     training_options,
@@ -28,11 +29,7 @@ __all__ = ["command"]
 @click.option(
     "--width", default=1.0, show_default=True, type=click.FloatRange(0, 4, min_open=True), help="Multiplier."
 )
-@click.option(
-    "--norm",
-    type=click.Choice([norm.value for norm in models.Norm]),
-    help="Where a SqueezeNet has BatchNorm, which exports fold away; by default squeeze, or as in --init.",
-)
+@norm_option
 @teacher_options("the training")
 @init_options
 @per_class_option

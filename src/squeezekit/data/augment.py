@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from squeezekit.preprocess import Preprocess
 
-__all__ = ["DRAWS", "Augment", "coloured", "colouring", "corner", "flipped", "perhaps_flipped"]
+__all__ = ["DRAWS", "Augment", "coloured", "colouring", "corner", "flipped", "perhaps_flipped", "shifted"]
 
 # Rec. 601 luma, as Pillow's mode L.
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
@@ -17,6 +17,8 @@ _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 _TO_GREY = np.repeat(_LUMA[:, np.newaxis], 3, axis=1)
 # Pixels that are mixed at once: they stay in a core's cache, and NumPy's BLAS starts no threads for so few.
 _BAND = 16384
+# The part of its side by which a picture without a margin is shifted at most.
+_SHIFT = 8
 # Columns of an image's row of random numbers.
 _ROW, _COLUMN, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION, DRAWS = range(7)
 
@@ -26,7 +28,8 @@ class Augment:
     """Mild random changes of a training image; each can be turned off.
 
     Args:
-        crop: cut the input at a random place of the resized picture, not at its centre.
+        crop: cut the input at a random place of the resized picture, not at its centre. One without a margin is shifted
+            by up to an eighth of its side, and its border repeated.
         flip: mirror half of the images left to right. Not for text or other things with a handedness.
         brightness: largest shift as a share of full scale, in [0, 1].
         contrast: largest relative change of the distance from the picture's mean luma, in [0, 1].
@@ -54,12 +57,25 @@ class Augment:
 
 
 def corner(draws: tf.Tensor, preprocess: Preprocess, augment: Augment) -> tuple[Any, Any]:
-    """Row and column where an image's cut begins, or those of several."""
+    """Row and column where an image's cut begins, or those of several; beyond the picture if that has no margin."""
     if not augment.crop:
         return preprocess.crop_offset
-    top = tf.cast(draws[..., _ROW] * (preprocess.resize_height - preprocess.height + 1), tf.int32)
-    left = tf.cast(draws[..., _COLUMN] * (preprocess.resize_width - preprocess.width + 1), tf.int32)
+
+    def begin(draw: tf.Tensor, side: int, whole: int) -> tf.Tensor:
+        reach = 0 if whole > side else side // _SHIFT
+        return tf.cast(draw * (whole - side + 2 * reach + 1), tf.int32) - reach
+
+    top = begin(draws[..., _ROW], preprocess.height, preprocess.resize_height)
+    left = begin(draws[..., _COLUMN], preprocess.width, preprocess.resize_width)
     return top, left
+
+
+def shifted(pixels: tf.Tensor, top: Any, left: Any, preprocess: Preprocess) -> tf.Tensor:
+    """The cut of a picture (height', width', 3) that begins at a corner; beyond the picture its border is repeated."""
+    for axis, (begin, side) in enumerate(((top, preprocess.height), (left, preprocess.width))):
+        places = tf.clip_by_value(begin + tf.range(side), 0, pixels.shape[axis] - 1)
+        pixels = tf.gather(pixels, places, axis=axis)
+    return pixels
 
 
 def flipped(draws: tf.Tensor, augment: Augment) -> tf.Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from squeezekit.data.augment import Augment, coloured, colouring, perhaps_flipped
+from squeezekit.data.augment import Augment, coloured, colouring, perhaps_flipped, shifted
 from squeezekit.data.dataset import Images
 from squeezekit.data.threads import in_threads
 from squeezekit.errors import DataError, FormatError
@@ -92,7 +92,9 @@ def cutter(
     """
     size = (preprocess.height, preprocess.width, 3)
     kept = _kept(split, preprocess, cache_bytes, cache_folder)
-    backwards = np.arange(preprocess.width)[::-1].copy()
+    rows, columns = np.arange(preprocess.height), np.arange(preprocess.width)
+    backwards = columns[::-1].copy()
+    shifts = preprocess.resize_height == preprocess.height or preprocess.resize_width == preprocess.width
     picture = _decoding(split, preprocess) if kept is None else kept.__getitem__
     threads = ThreadPoolExecutor(_THREADS) if kept is None else None
 
@@ -101,12 +103,19 @@ def cutter(
     ) -> np.ndarray:
         pixels = np.empty((len(places), *size), np.float32)
         colour = colouring(draws, augment)
-        columns = (column.tolist() for column in (places, tops, lefts, flips))
-        chosen = list(enumerate(zip(*columns, strict=True)))
+        chances = (chance.tolist() for chance in (places, tops, lefts, flips))
+        chosen = list(enumerate(zip(*chances, strict=True)))
 
         def cut_some(chosen: Iterable[tuple[int, tuple[int, int, int, bool]]]) -> None:
             for number, (place, top, left, flip) in chosen:
-                part = picture(place)[top : top + preprocess.height, left : left + preprocess.width]
+                part = picture(place)
+                if shifts:
+                    # Places beyond the picture are those of its border.
+                    part = part.take(rows + top, axis=0, mode="clip").take(
+                        columns + left, axis=1, mode="clip"
+                    )
+                else:
+                    part = part[top : top + preprocess.height, left : left + preprocess.width]
                 # Twice as fast as a copy of the mirrored view.
                 part = part.take(backwards, axis=1, mode="clip") if flip else part
                 colour(number, part, pixels[number])
@@ -133,17 +142,29 @@ def cutter(
     return lambda stream, _: stream.map(cut_all, num_parallel_calls=1)
 
 
-def one_by_one(picture: Callable[[tf.Tensor, Any, Any], tf.Tensor], augment: Augment) -> Cutter:
+def one_by_one(
+    picture: Callable[[tf.Tensor, Any, Any], tf.Tensor], preprocess: Preprocess, augment: Augment
+) -> Cutter:
     """Cut in as many threads as there are, where each picture takes long.
 
     Args:
-        picture: (place, top, left) to the pixels (height, width, 3) of a cut.
+        picture: (place, top, left) to the pixels (height, width, 3) of a cut within the resized picture.
+        preprocess: size, resize and crop.
         augment: how colours may change.
     """
 
     @as_written
     def cut(place: tf.Tensor, top: Any, left: Any, flip: Any, draws: Any, label: Any) -> tuple[Any, ...]:
-        return perhaps_flipped(picture(place, top, left), flip), draws, label
+        # What is decoded lies within the picture.
+        within = [
+            tf.clip_by_value(begin, 0, whole - side)
+            for begin, side, whole in (
+                (top, preprocess.height, preprocess.resize_height),
+                (left, preprocess.width, preprocess.resize_width),
+            )
+        ]
+        pixels = shifted(picture(place, *within), top - within[0], left - within[1], preprocess)
+        return perhaps_flipped(pixels, flip), draws, label
 
     @as_written
     def change(pixels: tf.Tensor, draws: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

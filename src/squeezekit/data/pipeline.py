@@ -130,7 +130,7 @@ def batches(
     augment = augment or Augment()
     # Arrays have nothing to decode.
     if fused and isinstance(split, Split):
-        cut = one_by_one(fused_source(split, preprocess), augment)
+        cut = one_by_one(fused_source(split, preprocess), preprocess, augment)
     else:
         cut = cutter(split, preprocess, cache_bytes, cache_folder, augment if training else None)
     if not training:

@@ -6,11 +6,12 @@ from squeezekit.models.deep_compression import PREPROCESS as NET_PREPROCESS
 from squeezekit.models.deep_compression import load_net
 from squeezekit.models.folding import fold_batch_norm, foldable_batch_norms
 from squeezekit.models.loading import load
-from squeezekit.models.squeezenet import Bypass, Fire, Head, Norm, squeezenet
+from squeezekit.models.squeezenet import TINY_SIDE, Bypass, Fire, Head, Norm, squeezenet
 
 __all__ = [
     "MODELS",
     "NET_PREPROCESS",
+    "TINY_SIDE",
     "Bypass",
     "Fire",
     "Head",

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from squeezekit.study.grid import REFERENCE
+from squeezekit.training import Settings
 
 __all__ = ["command_of"]
 
 # Settings that the verb has an option for; the others have one value.
 _OPTIONS = ("epochs", "batch_size", "learning_rate", "optimizer", "precision", "balance")
+_USUAL_DECAY = Settings().weight_decay
 
 
 def command_of(record: Mapping[str, Any], factors: Mapping[str, str], seed: int) -> str:
@@ -30,11 +32,13 @@ def command_of(record: Mapping[str, Any], factors: Mapping[str, str], seed: int)
     """
     words = ["squeezekit", "study", "DATA", "-o", "row"]
     settings, side = record.get("settings") or {}, (record.get("preprocess") or {}).get("height")
+    decay = settings.get("weight_decay", _USUAL_DECAY)
     named = {
         "model": record.get("model"),
         "width": record.get("width"),
         "size": side,
         **{option.replace("_", "-"): settings.get(option) for option in _OPTIONS},
+        "weight-decay": "" if decay == _USUAL_DECAY else str(decay),
         "compress-epochs": (record.get("compress_settings") or {}).get("epochs"),
     }
     for option, value in named.items():

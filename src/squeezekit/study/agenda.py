@@ -12,7 +12,6 @@ import squeezekit
 from squeezekit import models
 from squeezekit.compress import parse
 from squeezekit.data import Dataset
-from squeezekit.models.squeezenet import TINY_SIDE
 from squeezekit.preprocess import Preprocess
 from squeezekit.study.again import command_of
 from squeezekit.study.grid import Grid
@@ -22,7 +21,7 @@ __all__ = ["Agenda", "RowSpec", "Site", "Stage", "StudyPlan", "describe_plan", "
 
 # Kept by hand: raised when the same settings no longer train the same network, and no old stage is reused; that of
 # inputs under `TINY_SIDE` alone where the change was theirs alone.
-_TRAINING_CODE, _TINY_TRAINING_CODE = 1, 2
+_TRAINING_CODE, _TINY_TRAINING_CODE = 1, 3
 # The same for what makes a row of a trained stage: export, packing, measures.
 _MEASURING_CODE = 2
 
@@ -225,7 +224,7 @@ def make_agenda(plan: StudyPlan, dataset: Dataset, preprocess: Preprocess) -> Ag
     Raises:
         ValueError: `plan.only` is no row of it.
     """
-    tiny = min(preprocess.height, preprocess.width) < TINY_SIDE
+    tiny = min(preprocess.height, preprocess.width) < models.TINY_SIDE
     common = {
         "squeezekit": squeezekit.__version__,
         "training_code": _TINY_TRAINING_CODE if tiny else _TRAINING_CODE,

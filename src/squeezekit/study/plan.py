@@ -26,6 +26,7 @@ class Plan:
 
     Args:
         model: a SqueezeNet of `models.MODELS`.
+        norm: where it has BatchNorm while it trains (a value of `models.Norm`); "" for what suits.
         recipe: techniques, in order.
         size: side of the network's input in pixels; 0 takes it from the images (`choose_preprocess`).
         settings: of both float trainings.
@@ -48,6 +49,7 @@ class Plan:
     """
 
     model: str = "squeezenet-1.1-bypass"
+    norm: str = ""
     recipe: compress.Recipe = dataclasses.field(default_factory=lambda: compress.parse(DEFAULT_RECIPE))
     size: int = 0
     settings: Settings = dataclasses.field(default_factory=Settings)
@@ -106,7 +108,10 @@ class Plan:
 def choose_preprocess(
     dataset: Dataset, size: int = 0, *, sides: Sequence[tuple[int, int]] = ()
 ) -> Preprocess:
-    """The network's input for a set of images: square, a seventh of margin for random crops.
+    """The network's input for a set of images: square, with a margin for random crops that is a seventh of its side.
+
+    There is none where pictures would have to be enlarged for it, only for their border to be cut away again: these are
+    shifted in training (`Augment`).
 
     Args:
         dataset: its training images are looked at.
@@ -117,9 +122,10 @@ def choose_preprocess(
     Returns:
         Squash to the resize size, then the centre.
     """
+    shorts = sorted(map(min, sides or dataset.train.sides(100)))
+    median = shorts[len(shorts) // 2]
     if not size:
-        shorts = sorted(map(min, sides or dataset.train.sides(100)))
-        median = shorts[len(shorts) // 2]
         size = min(_LARGEST, max(_SMALLEST, median // _STEP * _STEP))
-    margin = round(size * _MARGIN)
-    return Preprocess(size, size, margin, margin)
+    whole = round(size * _MARGIN)
+    whole = whole if whole <= median else size
+    return Preprocess(size, size, whole, whole)

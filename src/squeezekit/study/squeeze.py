@@ -66,7 +66,8 @@ def squeeze(
             advise(line)
     # The family and its version; the rest of the name stands in the row's "model".
     title = " ".join(plan.model.split("-")[:2]).replace("squeezenet", "SqueezeNet")
-    model = shop.train(plan.model, plan.network_settings, initial=plan.initial, frozen=plan.frozen)
+    options = {"norm": plan.norm} if plan.norm else {}
+    model = shop.train(plan.model, plan.network_settings, initial=plan.initial, frozen=plan.frozen, **options)
     started = describe_start(model, plan.initial, plan.frozen)
     path = shop.export(model, shop.out / "squeezenet.tflite")
     rows = [shop.measure(path, f"{title}, float", plan.model, model)]

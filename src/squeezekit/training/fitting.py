@@ -20,7 +20,9 @@ from squeezekit.data import (
     oversampled,
     steps_per_epoch,
 )
+from squeezekit.models import TINY_SIDE
 from squeezekit.preprocess import Preprocess
+from squeezekit.training.batch_norm import fused_batch_norm
 from squeezekit.training.checkpoint import Checkpoint
 from squeezekit.training.distil import Distil, Distiller
 from squeezekit.training.precision import precision
@@ -139,6 +141,9 @@ def fit(
         arithmetic, *_ = [
             stack.enter_context(precision(each, settings.precision)) for each in (model, *taught_by)
         ]
+        # Trainings on larger inputs, of which studies are kept, stay the same bit for bit.
+        if min(preprocess.height, preprocess.width) < TINY_SIDE:
+            stack.enter_context(fused_batch_norm(model))
         trainee.compile(
             settings.build_optimizer(settings.epochs * steps),
             SmoothedCrossEntropy(settings.label_smoothing),
