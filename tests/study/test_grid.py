@@ -8,6 +8,7 @@ import study_run
 
 from squeezekit import models, study, training
 from squeezekit.data import open_dataset
+from squeezekit.study.again import command_of
 from squeezekit.study.agenda import Site, make_agenda
 from squeezekit.study.stages import train_stage
 
@@ -20,6 +21,15 @@ def dataset(stripes_folder):
 def agenda_of(dataset, plan):
     plan = plan.for_images(len(dataset.train))
     return make_agenda(plan, dataset, study.choose_preprocess(dataset, plan.size))
+
+
+def test_a_rows_command_names_a_weight_decay_that_is_not_the_usual_one():
+    def line(**settings):
+        return command_of({"seeds": [0], "settings": settings}, {"coder": "rans"}, 0)
+
+    assert "--weight-decay 0.05 " in line(weight_decay=0.05)
+    assert "--weight-decay 0.0 " in line(weight_decay=0.0)
+    assert "--weight-decay" not in line(weight_decay=training.Settings().weight_decay) + line()
 
 
 def test_the_full_grid_is_64_rows_of_14_stages_and_two_networks(dataset):

@@ -139,6 +139,31 @@ def test_mistakes_are_one_line_and_status_2(stripes_folder, tmp_path, capsys, wo
     assert not list((tmp_path / "out").glob("*.sqz"))
 
 
+def test_norm_and_weight_decay_reach_the_training(stripes_folder, tmp_path, capsys):
+    words = [
+        "squeeze",
+        str(stripes_folder),
+        "-o",
+        str(tmp_path / "out"),
+        "--size",
+        "32",
+        "--recipe",
+        "quantize(8)",
+    ]
+    words += ["--epochs", "1", "--batch-size", "8", "--compress-epochs", "1", "--no-baseline", "--json"]
+    assert main([*words, "--norm", "all", "--weight-decay", "0"]) == 0
+    run = json.loads(capsys.readouterr().out)
+    assert run["settings"]["weight_decay"] == run["compress_settings"]["weight_decay"] == 0
+    with np.load(tmp_path / "out" / "work" / "squeezenet-1.1-bypass.checkpoint.npz") as checkpoint:
+        identity = json.loads(checkpoint["head"].tobytes())["identity"]
+    assert identity["options"]["norm"] == "all"
+    # Another network is another training.
+    assert main([*words, "--norm", "squeeze", "--weight-decay", "0"]) == 2
+    assert "options" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="SqueezeNet"):
+        study.Plan(model="alexnet", norm="all")
+
+
 def test_one_class_is_refused_before_any_work(stripes_folder, tmp_path):
     lonely = tmp_path / "lonely"
     lonely.mkdir()

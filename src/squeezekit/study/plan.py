@@ -72,6 +72,10 @@ class Plan:
             raise ValueError(
                 f"Expected a size in [{_SMALLEST}, {MAX_SIDE}] pixels. Received: size={self.size}."
             )
+        if self.norm and not self.model.startswith("squeezenet"):
+            raise ValueError(f"Expected a SqueezeNet where norm says what it has. Received: {self.model!r}.")
+        if self.norm:
+            models.Norm(self.norm)
         for name in ("compress_epochs", "initial_epochs", "train_per_class"):
             if getattr(self, name) < 0:
                 raise ValueError(f"Expected {name} >= 0. Received: {name}={getattr(self, name)}.")
