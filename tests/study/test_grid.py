@@ -128,7 +128,9 @@ def test_a_plan_that_cannot_be_is_refused(changes):
         study.StudyPlan(**changes)
 
 
-@pytest.mark.parametrize("model", ["squeezenet-1.0", "squeezenet-1.1", "squeezenet-1.1-bypass"])
+@pytest.mark.parametrize(
+    "model", ["squeezenet-1.0", "squeezenet-1.0-bypass", "squeezenet-1.1", "squeezenet-1.1-bypass"]
+)
 def test_every_network_has_a_separable_one(model):
     assert set(study.StudyPlan(model=model).networks.values()) <= set(models.MODELS)
 

@@ -15,7 +15,9 @@ __all__ = ["MODELS", "build", "name_of"]
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "alexnet": alexnet,
     "squeezenet-1.0": partial(squeezenet, version="1.0"),
+    "squeezenet-1.0-bypass": partial(squeezenet, version="1.0", bypass="simple"),
     "squeezenet-1.0-separable": partial(squeezenet, version="1.0", fire="separable"),
+    "squeezenet-1.0-separable-bypass": partial(squeezenet, version="1.0", fire="separable", bypass="simple"),
     "squeezenet-1.1": partial(squeezenet, version="1.1"),
     "squeezenet-1.1-bypass": partial(squeezenet, version="1.1", bypass="simple"),
     "squeezenet-1.1-separable": partial(squeezenet, version="1.1", fire="separable"),

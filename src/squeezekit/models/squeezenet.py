@@ -64,6 +64,8 @@ _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 2
 # version: (filters of conv1, its size, fire modules that are followed by a pool)
 _VERSIONS = {"1.0": (96, 7, (4, 8)), "1.1": (64, 3, (3, 5))}
 
+# Of an input's sides, in pixels.
+_SMALLEST = 32
 # Shorter sides, in pixels, lose too much to the published stride.
 _SMALL_SIDE = 64
 TINY_SIDE = 48
@@ -89,7 +91,7 @@ def squeezenet(
     the pools also reach over the border, so that of 32 pixels 4 x 4 places are left at the end instead of 2 x 2.
 
     Args:
-        input_shape: (height, width, 3) in pixels, each side at least 32 (1.0: 40).
+        input_shape: (height, width, 3) in pixels, each side at least 32.
         classes: number of classes, at least 2.
         version: "1.0" or "1.1".
         fire: `Fire.STANDARD` or `Fire.SEPARABLE` (or their names).
@@ -115,13 +117,12 @@ def squeezenet(
         raise ValueError(f"Expected a version in {sorted(_VERSIONS)}. Received: version={version!r}.")
     fire, bypass, norm, head = Fire(fire), Bypass(bypass), Norm(norm), Head(head)
     filters, size, pooled = _VERSIONS[version]
-    smallest = 32 if version == "1.1" else 40
-    if min(input_shape[:2]) < smallest:
+    side = min(input_shape[:2])
+    if side < _SMALLEST:
         raise ValueError(
-            f"Expected at least {smallest}x{smallest} pixels for {version}. Received: input_shape={input_shape}."
+            f"Expected at least {_SMALLEST}x{_SMALLEST} pixels for SqueezeNet. Received: input_shape={input_shape}."
         )
 
-    side = min(input_shape[:2])
     padding = "same" if side < TINY_SIDE else "valid"
     pixels, x = blocks.image_input(input_shape)
     x = blocks.convolution(
