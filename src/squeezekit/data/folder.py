@@ -19,7 +19,7 @@ from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES, open_rgb, picture_size, read_image
 from squeezekit.sources import find_files, find_source
 
-__all__ = ["Dataset", "Split", "find_folder", "open_dataset"]
+__all__ = ["Dataset", "Split", "changed_since", "find_folder", "open_dataset"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -58,8 +58,11 @@ class Split:
 
         Args:
             most: how many, about; at least 1.
+
+        Raises:
+            DataError: one is gone or was changed since the set was opened.
         """
-        return [picture_size(path) for path in self.paths[:: max(1, len(self) // most)]]
+        return [_size(path) for path in self.paths[:: max(1, len(self) // most)]]
 
     def files(self) -> list[str]:
         """The files that the images lie in."""
@@ -68,6 +71,21 @@ class Split:
     def absolute(self) -> "Split":
         """The same for a process that works in another folder."""
         return dataclasses.replace(self, paths=[os.path.abspath(path) for path in self.paths])
+
+
+def changed_since(path: str, error: FormatError | OSError) -> DataError:
+    """What to raise where an image that was fine when the set was opened is so no more."""
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return DataError(
+        f"{path}: gone or changed since it was checked ({reason}); run it again on the images as they are"
+    )
+
+
+def _size(path: str) -> tuple[int, int]:
+    try:
+        return picture_size(path)
+    except (FormatError, OSError) as error:
+        raise changed_since(path, error) from error
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

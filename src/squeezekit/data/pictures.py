@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from squeezekit.data.augment import Augment, coloured, colouring, perhaps_flipped, shifted
 from squeezekit.data.dataset import Images
+from squeezekit.data.folder import changed_since
 from squeezekit.data.threads import in_threads
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import all_resized, open_rgb, resized
@@ -263,10 +264,7 @@ def _look(path: str, preprocess: Preprocess) -> np.ndarray:
     try:
         return resized(open_rgb(path), preprocess)
     except (FormatError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DataError(
-            f"{path}: gone or changed since it was checked ({reason}); run it again on the images as they are"
-        ) from error
+        raise changed_since(path, error) from error
 
 
 def _decoding(split: Images, preprocess: Preprocess) -> Callable[[int], np.ndarray]:

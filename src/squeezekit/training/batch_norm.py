@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 __all__ = ["fused_batch_norm"]
 
@@ -42,8 +43,6 @@ def fused_batch_norm(model: keras.Model) -> Iterator[None]:
 
 
 def _fused(layer: keras.layers.BatchNormalization, usual: Callable[..., Any]) -> Callable[..., Any]:
-    import tensorflow as tf
-
     def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if not training or not layer.trainable or mask is not None or len(inputs.shape) != 4:
             return usual(inputs, training=training, mask=mask)
