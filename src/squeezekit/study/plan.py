@@ -114,8 +114,8 @@ def choose_preprocess(
 ) -> Preprocess:
     """The network's input for a set of images: square, with a margin for random crops that is a seventh of its side.
 
-    There is none where pictures would have to be enlarged for it, only for their border to be cut away again: these are
-    shifted in training (`Augment`).
+    Pictures no larger than the input have none: enlarging them would blur what is seen, and only for their border to be
+    cut away again. In training they are shifted (`Augment`).
 
     Args:
         dataset: its training images are looked at.
@@ -130,6 +130,5 @@ def choose_preprocess(
     median = shorts[len(shorts) // 2]
     if not size:
         size = min(_LARGEST, max(_SMALLEST, median // _STEP * _STEP))
-    whole = round(size * _MARGIN)
-    whole = whole if whole <= median else size
+    whole = round(size * _MARGIN) if median > size else size
     return Preprocess(size, size, whole, whole)
