@@ -15,8 +15,9 @@ def fused_batch_norm(model: keras.Model) -> Iterator[None]:
     """Let the BatchNorms of `model` compute in one kernel inside the `with` block; on other backends do nothing.
 
     Keras 3 makes them of a dozen operations, each of which reads or writes a whole map of features. With BatchNorm
-    behind every convolution a step of SqueezeNet at 32 pixels takes 1.9 times as long so (`benchmarks/batch_norm.py`: 273
-    milliseconds for 142; two cores, batches of 128 in bfloat16). The function is the same, to the last bits of its sums.
+    behind every convolution a step of SqueezeNet at 32 pixels takes 1.9 times as long so
+    (`benchmarks/batch_norm.py`: 273 milliseconds for 142; two cores, batches of 128 in bfloat16). The function is the
+    same, to the last bits of its sums.
 
     Args:
         model: those of its layers that normalize the last of four axes are changed in place, and restored at the end.
