@@ -174,14 +174,22 @@ def test_one_class_is_refused_before_any_work(stripes_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("sides", "size"),
-    [((100, 100), 96), ((1600, 1200), 128), ((64, 64), 64), ((65, 80), 64), ((20, 90), 32), ((45, 80), 32)],
+    [
+        ((100, 100), 96),
+        ((1600, 1200), 128),
+        ((64, 64), 64),
+        ((32, 32), 32),
+        ((47, 47), 32),
+        ((20, 90), 32),
+        ((45, 80), 32),
+    ],
 )
 def test_the_input_size_follows_the_images(stripes_folder, sides, size):
     dataset = open_dataset(stripes_folder)
     preprocess = study.choose_preprocess(dataset, sides=[sides])
     assert (preprocess.height, preprocess.width) == (size, size)
-    # What is no larger than the input is seen whole.
-    assert preprocess.resize_height == (round(size * 1.15) if min(sides) > size else size)
+    # What is tiny and no larger than the input is seen whole.
+    assert preprocess.resize_height == (size if max(min(sides), size) == 32 else round(size * 1.15))
 
 
 def test_wilson_interval_is_the_published_one():

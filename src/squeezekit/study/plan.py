@@ -114,8 +114,9 @@ def choose_preprocess(
 ) -> Preprocess:
     """The network's input for a set of images: square, with a margin for random crops that is a seventh of its side.
 
-    Pictures no larger than the input have none: enlarging them would blur what is seen, and only for their border to be
-    cut away again. In training they are shifted (`Augment`).
+    Pictures no larger than an input under 48 pixels have none: enlarging them would blur the little that is there, and
+    only for their border to be cut away again. In training they are shifted (`Augment`). Larger ones bear it, and are
+    learnt faster with it.
 
     Args:
         dataset: its training images are looked at.
@@ -130,5 +131,6 @@ def choose_preprocess(
     median = shorts[len(shorts) // 2]
     if not size:
         size = min(_LARGEST, max(_SMALLEST, median // _STEP * _STEP))
-    whole = round(size * _MARGIN) if median > size else size
+    tiny = size < models.TINY_SIDE and median <= size
+    whole = size if tiny else round(size * _MARGIN)
     return Preprocess(size, size, whole, whole)
