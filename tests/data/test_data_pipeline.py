@@ -131,40 +131,33 @@ def test_augmentation_reaches_every_crop_and_both_directions(tmp_path):
     assert found == {(y, x, turn) for y in (0, 1, 2) for x in (0, 1, 2) for turn in (False, True)}
 
 
-def shifts_of(path, whole, sides, **options):
-    """How far each picture of a stream is shifted, by a look at all that could be."""
+def shifts_of(folder, **options):
+    """How far each picture of a stream is shifted and whether it is mirrored, and all that could be."""
+    # A PNG, which the fused source decodes exactly too.
+    path = save(folder / "a.png", 20, 14)
+    sides = Preprocess(20, 14)
     many = Split([str(path)] * 600, np.zeros(600, np.int32))
     plain = Augment(brightness=0, contrast=0, saturation=0)
     pixels, _ = read(batches(many, sides, batch_size=600, training=True, augment=plain, **options))
-    reach = [2, 1]
-    padded = np.pad(whole, [(reach[0],) * 2, (reach[1],) * 2, (0, 0)], "edge")
-    rows, columns = whole.shape[:2]
+    padded = np.pad(imaging.fit(imaging.open_rgb(path), sides), [(2, 2), (1, 1), (0, 0)], "edge")
     possible = {}
-    for top in range(2 * reach[0] + 1):
-        for left in range(2 * reach[1] + 1):
-            cut = padded[top : top + rows, left : left + columns].astype(np.float32)
-            possible[cut.tobytes()] = (top - reach[0], left - reach[1], False)
-            possible[cut[:, ::-1].tobytes()] = (top - reach[0], left - reach[1], True)
+    for top in range(5):
+        for left in range(3):
+            cut = padded[top : top + 20, left : left + 14].astype(np.float32)
+            possible[cut.tobytes()] = (top - 2, left - 1, False)
+            possible[cut[:, ::-1].tobytes()] = (top - 2, left - 1, True)
     assert len(possible) == 2 * 5 * 3
     return [possible[image.tobytes()] for image in pixels[0]], set(possible.values())
 
 
 @pytest.mark.parametrize("cache_bytes", [pictures.CACHE_BYTES, 0])
 def test_a_picture_without_a_margin_is_shifted_with_its_border_repeated(tmp_path, cache_bytes):
-    path = save(tmp_path / "a.png", 20, 14)
-    sides = Preprocess(20, 14)
-    whole = imaging.fit(imaging.open_rgb(path), sides)
-    seen, possible = shifts_of(path, whole, sides, cache_bytes=cache_bytes)
+    seen, possible = shifts_of(tmp_path, cache_bytes=cache_bytes)
     assert set(seen) == possible
 
 
 def test_a_fused_picture_without_a_margin_is_shifted_as_much(tmp_path):
-    # A PNG, which the fused source decodes exactly.
-    path = save(tmp_path / "a.png", 20, 14)
-    sides = Preprocess(20, 14)
-    whole = imaging.fit(imaging.open_rgb(path), sides)
-    kept, _ = shifts_of(path, whole, sides)
-    assert shifts_of(path, whole, sides, fused=True)[0] == kept
+    assert shifts_of(tmp_path, fused=True)[0] == shifts_of(tmp_path)[0]
 
 
 def test_without_cropping_nothing_is_shifted(split):

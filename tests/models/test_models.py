@@ -27,7 +27,13 @@ def test_every_model_takes_pixels_and_gives_probabilities(name, shape):
 
 @pytest.mark.parametrize(
     ("version", "side", "places"),
-    [("1.1", 32, (16, 8, 4)), ("1.1", 47, (24, 12, 6)), ("1.1", 48, (22, 10, 4)), ("1.0", 32, (16, 8, 4))],
+    [
+        ("1.1", 32, (16, 8, 4)),
+        ("1.1", 47, (24, 12, 6)),
+        ("1.1", 48, (22, 10, 4)),
+        ("1.0", 32, (16, 8, 4)),
+        ("1.0", 40, (20, 10, 5)),
+    ],
 )
 def test_small_inputs_leave_room_for_features(version, side, places):
     model = models.squeezenet((side, side, 3), 10, version=version)

@@ -140,17 +140,8 @@ def test_mistakes_are_one_line_and_status_2(stripes_folder, tmp_path, capsys, wo
 
 
 def test_norm_and_weight_decay_reach_the_training(stripes_folder, tmp_path, capsys):
-    words = [
-        "squeeze",
-        str(stripes_folder),
-        "-o",
-        str(tmp_path / "out"),
-        "--size",
-        "32",
-        "--recipe",
-        "quantize(8)",
-    ]
-    words += ["--epochs", "1", "--batch-size", "8", "--compress-epochs", "1", "--no-baseline", "--json"]
+    words = ["squeeze", str(stripes_folder), "-o", str(tmp_path / "out"), "--recipe", "quantize(8)", "--json"]
+    words += ["--size", "32", "--epochs", "1", "--batch-size", "8", "--compress-epochs", "1", "--no-baseline"]
     assert main([*words, "--norm", "all", "--weight-decay", "0"]) == 0
     run = json.loads(capsys.readouterr().out)
     assert run["settings"]["weight_decay"] == run["compress_settings"]["weight_decay"] == 0
@@ -173,23 +164,32 @@ def test_one_class_is_refused_before_any_work(stripes_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sides", "size"),
+    ("sides", "size", "resized"),
     [
-        ((100, 100), 96),
-        ((1600, 1200), 128),
-        ((64, 64), 64),
-        ((32, 32), 32),
-        ((47, 47), 32),
-        ((20, 90), 32),
-        ((45, 80), 32),
+        ((100, 100), 96, 110),
+        ((1600, 1200), 128, 147),
+        ((64, 64), 64, 74),
+        ((45, 80), 32, 37),
+        ((47, 47), 32, 37),
+        # What is no larger than a tiny input is seen whole.
+        ((32, 32), 32, 32),
+        ((20, 90), 32, 32),
     ],
 )
-def test_the_input_size_follows_the_images(stripes_folder, sides, size):
+def test_the_input_size_follows_the_images(stripes_folder, sides, size, resized):
     dataset = open_dataset(stripes_folder)
     preprocess = study.choose_preprocess(dataset, sides=[sides])
     assert (preprocess.height, preprocess.width) == (size, size)
-    # What is tiny and no larger than the input is seen whole.
-    assert preprocess.resize_height == (size if max(min(sides), size) == 32 else round(size * 1.15))
+    assert (preprocess.resize_height, preprocess.resize_width) == (resized, resized)
+    assert size == resized or size < preprocess.resize_height <= size * 1.2
+
+
+def test_images_are_not_looked_at_for_a_size_that_they_do_not_change(stripes_folder, monkeypatch):
+    dataset = open_dataset(stripes_folder)
+    assert study.choose_preprocess(dataset, 32, sides=[(33, 40)]).resize_height == 37
+    assert study.choose_preprocess(dataset, 32, sides=[(32, 40)]).resize_height == 32
+    monkeypatch.setattr(type(dataset.train), "sides", lambda *_: pytest.fail("looked"))
+    assert study.choose_preprocess(dataset, 48).resize_height == 55
 
 
 def test_wilson_interval_is_the_published_one():

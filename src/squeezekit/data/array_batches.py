@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from squeezekit.data.augment import DRAWS, Augment, coloured, corner, flipped, perhaps_flipped, shifted
+from squeezekit.data.augment import DRAWS, Augment, coloured, corner, cut_at, flipped, perhaps_flipped
 from squeezekit.data.pictures import as_written, tuned
 from squeezekit.imaging import all_resized
 from squeezekit.preprocess import Preprocess
@@ -133,7 +133,7 @@ def finished(
     @as_written
     def cut(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         top, left = corner(draws, preprocess, augment) if augment else preprocess.crop_offset
-        pixels = shifted(pixels, top, left, preprocess)
+        pixels = cut_at(pixels, top, left, preprocess)
         return perhaps_flipped(pixels, flipped(draws, augment)) if augment else pixels, draws, label
 
     @as_written

@@ -9,7 +9,17 @@ import tensorflow as tf
 
 from squeezekit.preprocess import Preprocess
 
-__all__ = ["DRAWS", "Augment", "coloured", "colouring", "corner", "flipped", "perhaps_flipped", "shifted"]
+__all__ = [
+    "DRAWS",
+    "Augment",
+    "coloured",
+    "colouring",
+    "corner",
+    "cut_at",
+    "flipped",
+    "perhaps_flipped",
+    "reaches_beyond",
+]
 
 # Rec. 601 luma, as Pillow's mode L.
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
@@ -70,8 +80,15 @@ def corner(draws: tf.Tensor, preprocess: Preprocess, augment: Augment) -> tuple[
     return top, left
 
 
-def shifted(pixels: tf.Tensor, top: Any, left: Any, preprocess: Preprocess) -> tf.Tensor:
+def reaches_beyond(preprocess: Preprocess) -> bool:
+    """Whether a cut may begin beyond the resized picture: where a side has no margin."""
+    return preprocess.resize_height == preprocess.height or preprocess.resize_width == preprocess.width
+
+
+def cut_at(pixels: tf.Tensor, top: Any, left: Any, preprocess: Preprocess) -> tf.Tensor:
     """The cut of a picture (height', width', 3) that begins at a corner; beyond the picture its border is repeated."""
+    if not reaches_beyond(preprocess):
+        return tf.slice(pixels, tf.stack([top, left, 0]), (preprocess.height, preprocess.width, 3))
     for axis, (begin, side) in enumerate(((top, preprocess.height), (left, preprocess.width))):
         places = tf.clip_by_value(begin + tf.range(side), 0, pixels.shape[axis] - 1)
         pixels = tf.gather(pixels, places, axis=axis)

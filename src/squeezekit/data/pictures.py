@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from squeezekit.data.augment import Augment, coloured, colouring, perhaps_flipped, shifted
+from squeezekit.data.augment import Augment, coloured, colouring, cut_at, perhaps_flipped, reaches_beyond
 from squeezekit.data.dataset import Images
 from squeezekit.data.folder import changed_since
 from squeezekit.data.threads import in_threads
@@ -95,7 +95,7 @@ def cutter(
     kept = _kept(split, preprocess, cache_bytes, cache_folder)
     rows, columns = np.arange(preprocess.height), np.arange(preprocess.width)
     backwards = columns[::-1].copy()
-    shifts = preprocess.resize_height == preprocess.height or preprocess.resize_width == preprocess.width
+    shifts = reaches_beyond(preprocess)
     picture = _decoding(split, preprocess) if kept is None else kept.__getitem__
     threads = ThreadPoolExecutor(_THREADS) if kept is None else None
 
@@ -153,9 +153,12 @@ def one_by_one(
         preprocess: size, resize and crop.
         augment: how colours may change.
     """
+    shifts = reaches_beyond(preprocess)
 
     @as_written
     def cut(place: tf.Tensor, top: Any, left: Any, flip: Any, draws: Any, label: Any) -> tuple[Any, ...]:
+        if not shifts:
+            return perhaps_flipped(picture(place, top, left), flip), draws, label
         # What is decoded lies within the picture.
         within = [
             tf.clip_by_value(begin, 0, whole - side)
@@ -164,7 +167,7 @@ def one_by_one(
                 (left, preprocess.width, preprocess.resize_width),
             )
         ]
-        pixels = shifted(picture(place, *within), top - within[0], left - within[1], preprocess)
+        pixels = cut_at(picture(place, *within), top - within[0], left - within[1], preprocess)
         return perhaps_flipped(pixels, flip), draws, label
 
     @as_written

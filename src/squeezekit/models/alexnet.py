@@ -41,11 +41,8 @@ def alexnet(
     Paper: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014.
     """
     blocks.check_classes(classes)
+    blocks.check_sides(input_shape, "AlexNet")
     side = min(input_shape[:2])
-    if side < 32:
-        raise ValueError(
-            f"Expected an input of at least 32x32 for AlexNet. Received: input_shape={input_shape}."
-        )
     pixels, x = blocks.image_input(input_shape)
 
     def convolve(

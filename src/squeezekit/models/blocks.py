@@ -3,10 +3,21 @@
 import keras
 from keras import layers
 
-__all__ = ["PIXEL_SCALING", "check_classes", "convolution", "image_input", "probabilities", "scaled_width"]
+__all__ = [
+    "PIXEL_SCALING",
+    "check_classes",
+    "check_sides",
+    "convolution",
+    "image_input",
+    "probabilities",
+    "scaled_width",
+]
 
 # (scale, offset) of every network here, from [0, 255] to [-2, 2): a power of two, exact in every float format.
 PIXEL_SCALING = (1 / 64, -2.0)
+
+# Side of an input in pixels.
+_SMALLEST = 32
 
 
 def image_input(input_shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
@@ -74,6 +85,15 @@ def scaled_width(channels: int, width: float) -> int:
     if not 0 < width <= 4:
         raise ValueError(f"Expected a width multiplier in (0, 4]. Received: width={width}.")
     return channels if width == 1 else max(4, round(channels * width / 4) * 4)
+
+
+def check_sides(input_shape: tuple[int, int, int], network: str) -> None:
+    """Raise a `ValueError` unless both sides of an input are long enough for the pools of `network`."""
+    if min(input_shape[:2]) < _SMALLEST:
+        raise ValueError(
+            f"Expected an input of at least {_SMALLEST}x{_SMALLEST} for {network}. "
+            f"Received: input_shape={input_shape}."
+        )
 
 
 def check_classes(classes: int) -> None:

@@ -64,8 +64,6 @@ _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 2
 # version: (filters of conv1, its size, fire modules that are followed by a pool)
 _VERSIONS = {"1.0": (96, 7, (4, 8)), "1.1": (64, 3, (3, 5))}
 
-# Of an input's sides, in pixels.
-_SMALLEST = 32
 # Shorter sides, in pixels, lose too much to the published stride.
 _SMALL_SIDE = 64
 TINY_SIDE = 48
@@ -117,12 +115,9 @@ def squeezenet(
         raise ValueError(f"Expected a version in {sorted(_VERSIONS)}. Received: version={version!r}.")
     fire, bypass, norm, head = Fire(fire), Bypass(bypass), Norm(norm), Head(head)
     filters, size, pooled = _VERSIONS[version]
-    side = min(input_shape[:2])
-    if side < _SMALLEST:
-        raise ValueError(
-            f"Expected at least {_SMALLEST}x{_SMALLEST} pixels for SqueezeNet. Received: input_shape={input_shape}."
-        )
+    blocks.check_sides(input_shape, "SqueezeNet")
 
+    side = min(input_shape[:2])
     padding = "same" if side < TINY_SIDE else "valid"
     pixels, x = blocks.image_input(input_shape)
     x = blocks.convolution(

@@ -74,8 +74,7 @@ class Plan:
             )
         if self.norm and not self.model.startswith("squeezenet"):
             raise ValueError(f"Expected a SqueezeNet where norm says what it has. Received: {self.model!r}.")
-        if self.norm:
-            models.Norm(self.norm)
+        models.Norm(self.norm or "none")
         for name in ("compress_epochs", "initial_epochs", "train_per_class"):
             if getattr(self, name) < 0:
                 raise ValueError(f"Expected {name} >= 0. Received: {name}={getattr(self, name)}.")
@@ -127,10 +126,11 @@ def choose_preprocess(
     Returns:
         Squash to the resize size, then the centre.
     """
-    shorts = sorted(map(min, sides or dataset.train.sides(100)))
-    median = shorts[len(shorts) // 2]
-    if not size:
-        size = min(_LARGEST, max(_SMALLEST, median // _STEP * _STEP))
-    tiny = size < models.TINY_SIDE and median <= size
-    whole = size if tiny else round(size * _MARGIN)
+    if size < models.TINY_SIDE:
+        shorts = sorted(map(min, sides or dataset.train.sides(100)))
+        median = shorts[len(shorts) // 2]
+        size = size or min(_LARGEST, max(_SMALLEST, median // _STEP * _STEP))
+        if median <= size < models.TINY_SIDE:
+            return Preprocess(size, size)
+    whole = round(size * _MARGIN)
     return Preprocess(size, size, whole, whole)

@@ -15,13 +15,16 @@ def fused_batch_norm(model: keras.Model) -> Iterator[None]:
     """Let the BatchNorms of `model` compute in one kernel inside the `with` block; on other backends do nothing.
 
     Keras 3 makes them of a dozen operations, each of which reads or writes a whole map of features. With BatchNorm
-    behind every convolution a step of SqueezeNet at 32 pixels takes 1.9 times as long so
-    (`benchmarks/batch_norm.py`: 273 milliseconds for 142; two cores, batches of 128 in bfloat16). The function is the
+    behind every convolution a step of SqueezeNet at 32 pixels takes 2.0 times as long so
+    (`benchmarks/batch_norm.py`: 289 milliseconds for 144; two cores, batches of 128 in bfloat16). The function is the
     same, to the last bits of its sums.
 
     Args:
         model: those of its layers that normalize the last of four axes are changed in place, and restored at the end.
     """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
     changed = [
         layer
         for layer in model._flatten_layers(include_self=False)
@@ -31,8 +34,6 @@ def fused_batch_norm(model: keras.Model) -> Iterator[None]:
         and layer.center
         and not layer.synchronized
     ]
-    if keras.backend.backend() != "tensorflow":
-        changed = []
     try:
         for layer in changed:
             layer.call = _fused(layer, layer.call)
