@@ -61,7 +61,7 @@ def ours(split: Split, size: int, epochs: int = 1, **options: Any) -> Iterable:
     return batches(fresh, preprocess, batch_size=BATCH, epochs=epochs, **options)
 
 
-def dataset_from_directory(split: Split, folder: Path, size: int, epochs: int) -> Iterable:
+def dataset_from_directory(folder: Path, size: int) -> Iterable:
     with contextlib.redirect_stdout(io.StringIO()):
         made = keras.utils.image_dataset_from_directory(
             folder, image_size=(size, size), batch_size=BATCH, follow_links=True
@@ -69,7 +69,7 @@ def dataset_from_directory(split: Split, folder: Path, size: int, epochs: int) -
     return made.prefetch(2)
 
 
-def generator(split: Split, folder: Path, size: int, epochs: int) -> Iterable:
+def generator(folder: Path, size: int) -> Iterable:
     made = ImageDataGenerator(horizontal_flip=True, brightness_range=(0.9, 1.1))
     with contextlib.redirect_stdout(io.StringIO()):
         stream = made.flow_from_directory(
@@ -78,7 +78,7 @@ def generator(split: Split, folder: Path, size: int, epochs: int) -> Iterable:
     return (stream[place] for place in range(len(stream)))
 
 
-def bare(split: Split, folder: Path, size: int, epochs: int) -> Iterable:
+def bare(split: Split) -> Iterable:
     stream = tf.data.Dataset.from_tensor_slices(split.paths)
     stream = stream.map(
         lambda path: tf.io.decode_jpeg(tf.io.read_file(path), channels=3), num_parallel_calls=tf.data.AUTOTUNE
@@ -93,9 +93,9 @@ WAYS: dict[str, Callable[[Split, Path, int, int], Iterable]] = {
     "ours, decoded anew": lambda s, _, size, __: ours(s, size),
     "ours, fused": lambda s, _, size, __: ours(s, size, fused=True),
     "ours, in order": lambda s, _, size, __: ours(s, size, training=False),
-    "image_dataset_from_directory": dataset_from_directory,
-    "ImageDataGenerator": generator,
-    "decode_jpeg alone": bare,
+    "image_dataset_from_directory": lambda _, folder, size, __: dataset_from_directory(folder, size),
+    "ImageDataGenerator": lambda _, folder, size, __: generator(folder, size),
+    "decode_jpeg alone": lambda s, *_: bare(s),
 }
 KEPT = {name for name in WAYS if "kept" in name}
 PEERS = list(WAYS)[-3:]
