@@ -175,9 +175,9 @@ def test_colour_change_matches_pillow():
         np.clip(picture(16, 16), 60, 190)
     )  # far from the ends, so that nothing is clipped
     augment = Augment(brightness=0.0, contrast=0.2, saturation=0.2)
-    draws = np.full((1, changes.DRAWS), 0.5, np.float32)
+    draws = np.full((1, changes._HIDE_ROW), 0.5, np.float32)
     draws[0, changes._CONTRAST], draws[0, changes._SATURATION] = 1.0, 0.0
-    ours = changes.coloured(tf.constant(np.asarray(image)[np.newaxis]), tf.constant(draws), augment)
+    ours = changes.changed(tf.constant(np.asarray(image)[np.newaxis]), tf.constant(draws), augment)
     theirs = ImageEnhance.Contrast(ImageEnhance.Color(image).enhance(0.8)).enhance(1.2)
     assert np.abs(ours.numpy()[0] - np.asarray(theirs, np.float32)).max() <= 2.0
 
@@ -186,8 +186,8 @@ def test_colour_change_is_the_formula_whatever_the_size():
     generator = np.random.default_rng(3)
     pixels = generator.integers(0, 256, (2, 190, 130, 3)).astype(np.uint8)
     assert pixels[0].size / 3 > changes._BAND
-    draws = generator.random((2, changes.DRAWS))
-    ours = changes.coloured(tf.constant(pixels), tf.constant(draws, tf.float32), Augment()).numpy()
+    draws = generator.random((2, changes._HIDE_ROW))
+    ours = changes.changed(tf.constant(pixels), tf.constant(draws, tf.float32), Augment()).numpy()
     for image, draw, found in zip(pixels.astype(np.float64), 2 * draws - 1, ours, strict=True):
         contrast, saturation = 1 + 0.2 * draw[changes._CONTRAST], 1 + 0.2 * draw[changes._SATURATION]
         luma = (image @ (0.299, 0.587, 0.114))[..., np.newaxis]
@@ -198,14 +198,47 @@ def test_colour_change_is_the_formula_whatever_the_size():
 
 def test_brightness_shifts_all_alike():
     pixels = tf.constant(np.full((1, 4, 4, 3), 100, np.uint8))
-    draws = np.full((1, changes.DRAWS), 1.0, np.float32)
-    lighter = changes.coloured(pixels, tf.constant(draws), Augment(brightness=0.1, contrast=0, saturation=0))
+    draws = np.full((1, changes._HIDE_ROW), 1.0, np.float32)
+    lighter = changes.changed(pixels, tf.constant(draws), Augment(brightness=0.1, contrast=0, saturation=0))
     np.testing.assert_allclose(lighter.numpy(), 125.5, rtol=1e-6)
-    same = changes.coloured(pixels, tf.constant(draws), Augment(brightness=0, contrast=0, saturation=0))
+    same = changes.changed(pixels, tf.constant(draws), Augment(brightness=0, contrast=0, saturation=0))
     np.testing.assert_array_equal(same.numpy(), 100.0)
 
 
-@pytest.mark.parametrize("amount", [{"brightness": -0.1}, {"contrast": 1.5}, {"saturation": float("nan")}])
+def test_cutout_hides_one_square_whose_centre_is_anywhere():
+    plain = Augment(brightness=0, contrast=0, saturation=0, cutout=0.5)
+    draws = np.random.default_rng(2).random((300, plain.draws), np.float32)
+    draws[:2, changes._HIDE_ROW :] = [[0.5, 0.5], [0, 0.999]]
+    pixels = tf.constant(np.full((300, 8, 12, 3), 200, np.uint8))
+    found = changes.changed(pixels, tf.constant(draws), plain).numpy()
+    hidden = (found == 127.5).all(axis=-1)
+    assert set(np.unique(found)) == {127.5, 200.0}
+    # Of its 4 x 4 places those beyond the picture are lost.
+    assert hidden[0].nonzero()[0].tolist() == np.repeat((2, 3, 4, 5), 4).tolist()
+    assert hidden[0].nonzero()[1].tolist() == [4, 5, 6, 7] * 4
+    assert np.argwhere(hidden[1]).tolist() == [[row, column] for row in (0, 1) for column in (9, 10, 11)]
+    sizes = hidden.sum(axis=(1, 2))
+    assert (sizes.min(), sizes.max()) == (4, 16)
+    assert hidden.any(axis=0).all()
+
+
+def test_cutout_is_the_same_wherever_pictures_come_from(split):
+    def stream(**options):
+        options = {"training": True, "seed": 1, "augment": Augment(cutout=0.5), **options}
+        return np.concatenate(
+            [pixels.numpy() for pixels, _ in batches(split, SMALL, batch_size=4, **options)]
+        )
+
+    hidden = stream()
+    assert ((hidden == 127.5).all(axis=-1).mean(axis=(1, 2)) > 0.05).all()
+    np.testing.assert_array_equal(hidden, stream(cache_bytes=0))
+    # And what is not asked for draws as ever.
+    assert Augment().draws == 6
+
+
+@pytest.mark.parametrize(
+    "amount", [{"brightness": -0.1}, {"contrast": 1.5}, {"saturation": float("nan")}, {"cutout": 2}]
+)
 def test_augment_refuses(amount):
     with pytest.raises(ValueError, match=r"Expected an amount in \[0, 1\]"):
         Augment(**amount)

@@ -23,13 +23,15 @@ def agenda_of(dataset, plan):
     return make_agenda(plan, dataset, study.choose_preprocess(dataset, plan.size))
 
 
-def test_a_rows_command_names_a_weight_decay_that_is_not_the_usual_one():
+def test_a_rows_command_names_weight_decay_and_cutout_where_they_are_not_the_usual_ones():
     def line(**settings):
         return command_of({"seeds": [0], "settings": settings}, {"coder": "rans"}, 0)
 
     assert "--weight-decay 0.05 " in line(weight_decay=0.05)
     assert "--weight-decay 0.0 " in line(weight_decay=0.0)
     assert "--weight-decay" not in line(weight_decay=training.Settings().weight_decay) + line()
+    assert "--cutout 0.25 " in line(augment={"flip": True, "cutout": 0.25})
+    assert "--cutout" not in line(**training.Settings().to_dict()) + line()
 
 
 def test_the_full_grid_is_64_rows_of_14_stages_and_two_networks(dataset):

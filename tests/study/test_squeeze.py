@@ -139,17 +139,19 @@ def test_mistakes_are_one_line_and_status_2(stripes_folder, tmp_path, capsys, wo
     assert not list((tmp_path / "out").glob("*.sqz"))
 
 
-def test_norm_and_weight_decay_reach_the_training(stripes_folder, tmp_path, capsys):
+def test_norm_weight_decay_and_cutout_reach_the_training(stripes_folder, tmp_path, capsys):
     words = ["squeeze", str(stripes_folder), "-o", str(tmp_path / "out"), "--recipe", "quantize(8)", "--json"]
     words += ["--size", "32", "--epochs", "1", "--batch-size", "8", "--compress-epochs", "1", "--no-baseline"]
-    assert main([*words, "--norm", "all", "--weight-decay", "0"]) == 0
+    words += ["--weight-decay", "0", "--cutout", "0.5"]
+    assert main([*words, "--norm", "all"]) == 0
     run = json.loads(capsys.readouterr().out)
     assert run["settings"]["weight_decay"] == run["compress_settings"]["weight_decay"] == 0
+    assert run["settings"]["augment"]["cutout"] == run["compress_settings"]["augment"]["cutout"] == 0.5
     with np.load(tmp_path / "out" / "work" / "squeezenet-1.1-bypass.checkpoint.npz") as checkpoint:
         identity = json.loads(checkpoint["head"].tobytes())["identity"]
     assert identity["options"]["norm"] == "all"
     # Another network is another training.
-    assert main([*words, "--norm", "squeeze", "--weight-decay", "0"]) == 2
+    assert main([*words, "--norm", "squeeze"]) == 2
     assert "options" in capsys.readouterr().err
     with pytest.raises(ValueError, match="SqueezeNet"):
         study.Plan(model="alexnet", norm="all")

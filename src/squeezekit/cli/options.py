@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from squeezekit import files, models, study, training
+from squeezekit import data, files, models, study, training
 from squeezekit.cli.output import plain, print_json
 
 __all__ = [
@@ -56,6 +56,14 @@ _OPTIONS = (
         type=click.FloatRange(0),
         help="Of kernels at each step, times the learning rate. More, such as 0.05, where a long training knows its "
         "own images far better than others.",
+    ),
+    click.option(
+        "--cutout",
+        default=data.Augment().cutout,
+        show_default=True,
+        type=click.FloatRange(0, 1),
+        help="Side of a grey square that hides a part of each training image, as a share of the image's; 0.25 or more "
+        "for the same ill.",
     ),
     click.option(
         "--precision",
@@ -162,6 +170,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         learning_rate: float | None,
         optimizer: str,
         weight_decay: float,
+        cutout: float,
         precision: str,
         balance: str,
         seed: int,
@@ -174,6 +183,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
             learning_rate=learning_rate or usual,
             optimizer=training.Optimizer(optimizer),
             weight_decay=weight_decay,
+            augment=data.Augment(cutout=cutout),
             precision=training.Precision(precision),
             balance=training.Balance(balance),
             seed=seed,

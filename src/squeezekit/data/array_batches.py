@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from squeezekit.data.augment import DRAWS, Augment, coloured, corner, cut_at, flipped, perhaps_flipped
+from squeezekit.data.augment import Augment, changed, corner, cut_at, flipped, perhaps_flipped
 from squeezekit.data.pictures import as_written, tuned
 from squeezekit.imaging import all_resized
 from squeezekit.preprocess import Preprocess
@@ -73,7 +73,7 @@ def array_batches(
             left = images - skip
             # Drawn by an image's turn, so that a resumed epoch draws on where it was left.
             generator = np.random.default_rng([seed, epoch, 1])
-            generator.random((skip, DRAWS), np.float32)
+            generator.random((skip, augment.draws), np.float32)
             if training:
                 source = arrays.shuffled(seed, epoch, window_bytes=window_bytes, skip=skip)
             else:
@@ -85,7 +85,7 @@ def array_batches(
                 pixels, labels = pixels[:left], labels[:left]
                 left -= len(labels)
                 if len(labels):
-                    draws = generator.random((len(labels), DRAWS), np.float32)
+                    draws = generator.random((len(labels), augment.draws), np.float32)
                     yield all_resized(pixels, preprocess), draws, labels
 
     size = (None, preprocess.resize_height, preprocess.resize_width, 3)
@@ -93,7 +93,7 @@ def array_batches(
         blocks,
         output_signature=(
             tf.TensorSpec(size, tf.uint8),
-            tf.TensorSpec((None, DRAWS), tf.float32),
+            tf.TensorSpec((None, augment.draws), tf.float32),
             tf.TensorSpec((None,), tf.int32),
         ),
     )
@@ -121,7 +121,7 @@ def finished(
     """From resized pictures to batches as the network takes them.
 
     Args:
-        stream: uint8 (resize_height, resize_width, 3), its float32 (DRAWS,) random numbers, its int32 label.
+        stream: uint8 (resize_height, resize_width, 3), its float32 (`augment.draws`,) random numbers, its int32 label.
         preprocess: says where to cut.
         batch_size: images a batch.
         augment: what may change, in training, where an incomplete last batch is left out; None for none.
@@ -138,7 +138,7 @@ def finished(
 
     @as_written
     def change(pixels: tf.Tensor, draws: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return (coloured(pixels, draws, augment) if augment else tf.cast(pixels, tf.float32)), label
+        return (changed(pixels, draws, augment) if augment else tf.cast(pixels, tf.float32)), label
 
     stream = stream.map(cut, num_parallel_calls=tf.data.AUTOTUNE)
     stream = stream.batch(batch_size, drop_remainder=augment is not None)

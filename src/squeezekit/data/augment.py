@@ -10,10 +10,9 @@ import tensorflow as tf
 from squeezekit.preprocess import Preprocess
 
 __all__ = [
-    "DRAWS",
     "Augment",
-    "coloured",
-    "colouring",
+    "changed",
+    "changing",
     "corner",
     "cut_at",
     "flipped",
@@ -30,7 +29,9 @@ _BAND = 16384
 # The part of its side by which a picture without a margin is shifted at most.
 _SHIFT = 8
 # Columns of an image's row of random numbers.
-_ROW, _COLUMN, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION, DRAWS = range(7)
+_ROW, _COLUMN, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION, _HIDE_ROW, _HIDE_COLUMN = range(8)
+# What is seen of a hidden place: nothing, as the networks scale pixels.
+_GREY = np.float32(127.5)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,6 +45,9 @@ class Augment:
         brightness: largest shift as a share of full scale, in [0, 1].
         contrast: largest relative change of the distance from the picture's mean luma, in [0, 1].
         saturation: largest relative change of the distance from grey, in [0, 1].
+        cutout: side of a grey square that hides a part of each image, its centre anywhere, as a share of the image's
+            shorter side, in [0, 1] (DeVries & Taylor, "Improved Regularization of Convolutional Neural Networks with
+            Cutout", 2017). For long trainings that know their own images far better than others.
 
     Raises:
         ValueError: an amount is out of range.
@@ -58,12 +62,19 @@ class Augment:
     brightness: float = 0.1
     contrast: float = 0.2
     saturation: float = 0.2
+    cutout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("brightness", "contrast", "saturation"):
+        for name in ("brightness", "contrast", "saturation", "cutout"):
             amount = getattr(self, name)
             if not 0 <= amount <= 1:
                 raise ValueError(f"Expected an amount in [0, 1]. Received: {name}={amount}.")
+
+    @property
+    def draws(self) -> int:
+        """Random numbers that an image takes."""
+        # No more than are used: of more, the others would be others.
+        return _HIDE_COLUMN + 1 if self.cutout else _HIDE_ROW
 
 
 def corner(draws: tf.Tensor, preprocess: Preprocess, augment: Augment) -> tuple[Any, Any]:
@@ -106,35 +117,53 @@ def perhaps_flipped(pixels: tf.Tensor, flip: tf.Tensor) -> tf.Tensor:
     return tf.cond(flip, lambda: tf.reverse(pixels, [1]), lambda: pixels)
 
 
-def coloured(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor:
-    """Shift brightness, contrast and saturation of some pictures (batch, height, width, 3); float32 in [0, 255]."""
+def changed(pixels: tf.Tensor, draws: tf.Tensor, augment: Augment) -> tf.Tensor:
+    """What `changing` does, to a batch of pictures (batch, height, width, 3); float32 in [0, 255]."""
 
-    def change(pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        changed = np.empty(pixels.shape, np.float32)
-        colour = colouring(draws, augment)
-        for number, (picture, target) in enumerate(zip(pixels, changed, strict=True)):
-            colour(number, picture, target)
-        return changed
+    def change_all(pixels: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        targets = np.empty(pixels.shape, np.float32)
+        change = changing(draws, augment)
+        for number, (picture, target) in enumerate(zip(pixels, targets, strict=True)):
+            change(number, picture, target)
+        return targets
 
-    changed = tf.numpy_function(change, [pixels, draws], tf.float32, stateful=False)
-    changed.set_shape(pixels.shape)
-    return changed
+    after = tf.numpy_function(change_all, [pixels, draws], tf.float32, stateful=False)
+    after.set_shape(pixels.shape)
+    return after
 
 
-def colouring(draws: np.ndarray, augment: Augment | None) -> Callable[[int, np.ndarray, np.ndarray], None]:
-    """Make what shifts brightness, contrast and saturation of the pictures of a batch, one at a time.
-
-    With c and s the factors of contrast and saturation, contrast is around the mean luma m:
-    c (luma + s (pixel - luma) - m) + m + shift, which is one 3 x 3 matrix and one offset a picture. NumPy takes
-    half as long for that as TensorFlow does, whose products of such narrow matrices and sums of columns are slow.
+def changing(draws: np.ndarray, augment: Augment | None) -> Callable[[int, np.ndarray, np.ndarray], None]:
+    """Make what changes the colours of the pictures of a batch and hides a part of each, one at a time.
 
     Args:
-        draws: float32 (batch, DRAWS) in [0, 1).
+        draws: float32 (batch, `augment.draws`) in [0, 1).
         augment: what may change; None for nothing.
 
     Returns:
         A function of (number in the batch, pixels (height, width, 3) in [0, 255], a whole float32 array of that shape
         that gets the changed ones), for any thread.
+    """
+    colour = _colouring(draws, augment)
+    if augment is None or not augment.cutout:
+        return colour
+
+    def change(number: int, pixels: np.ndarray, target: np.ndarray) -> None:
+        colour(number, pixels, target)
+        height, width, _ = target.shape
+        side = round(augment.cutout * min(height, width))
+        top = int(draws[number, _HIDE_ROW] * height) - side // 2
+        left = int(draws[number, _HIDE_COLUMN] * width) - side // 2
+        target[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)] = _GREY
+
+    return change
+
+
+def _colouring(draws: np.ndarray, augment: Augment | None) -> Callable[[int, np.ndarray, np.ndarray], None]:
+    """Make what shifts brightness, contrast and saturation; arguments and result are those of `changing`.
+
+    With c and s the factors of contrast and saturation, contrast is around the mean luma m:
+    c (luma + s (pixel - luma) - m) + m + shift, which is one 3 x 3 matrix and one offset a picture. NumPy takes
+    half as long for that as TensorFlow does, whose products of such narrow matrices and sums of columns are slow.
     """
     if augment is None or not (augment.brightness or augment.contrast or augment.saturation):
         return lambda number, pixels, target: np.copyto(target, pixels)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from squeezekit.data.augment import Augment, coloured, colouring, cut_at, perhaps_flipped, reaches_beyond
+from squeezekit.data.augment import Augment, changed, changing, cut_at, perhaps_flipped, reaches_beyond
 from squeezekit.data.dataset import Images
 from squeezekit.data.folder import changed_since
 from squeezekit.data.threads import in_threads
@@ -31,8 +31,8 @@ CACHE_BYTES = 1 << 30
 _SHARE_OF_DISK = 0.5
 
 # Batches of (places, tops, lefts, flips, draws, labels) to batches of (pixels, labels). Places are int64 (batch,),
-# corners int32, flips bool, draws float32 (batch, DRAWS); pixels are float32 (batch, height, width, 3): of the resized
-# picture at each place what lies beyond its corner, mirrored or not, in changed colours or not. Labels are handed on.
+# corners int32, flips bool, draws float32 (batch, `Augment.draws`); pixels are float32 (batch, height, width, 3): of
+# the resized picture at each place what lies beyond its corner, mirrored or not, changed or not. Labels are handed on.
 # The number is the size of the batches, of which the last may have fewer.
 Cutter = Callable[[tf.data.Dataset, int], tf.data.Dataset]
 
@@ -89,7 +89,7 @@ def cutter(
         preprocess: size, resize and crop.
         cache_bytes: largest memory for them; 0 keeps none there.
         cache_folder: where a file of them may lie that takes no more than half of the room left; None for none.
-        augment: how their colours may change; None for not at all.
+        augment: what may change; None for nothing.
     """
     size = (preprocess.height, preprocess.width, 3)
     kept = _kept(split, preprocess, cache_bytes, cache_folder)
@@ -103,7 +103,7 @@ def cutter(
         places: np.ndarray, tops: np.ndarray, lefts: np.ndarray, flips: np.ndarray, draws: np.ndarray
     ) -> np.ndarray:
         pixels = np.empty((len(places), *size), np.float32)
-        colour = colouring(draws, augment)
+        change = changing(draws, augment)
         chances = (chance.tolist() for chance in (places, tops, lefts, flips))
         chosen = list(enumerate(zip(*chances, strict=True)))
 
@@ -119,7 +119,7 @@ def cutter(
                     part = part[top : top + preprocess.height, left : left + preprocess.width]
                 # Twice as fast as a copy of the mirrored view.
                 part = part.take(backwards, axis=1, mode="clip") if flip else part
-                colour(number, part, pixels[number])
+                change(number, part, pixels[number])
 
         if threads is None:
             cut_some(chosen)
@@ -151,7 +151,7 @@ def one_by_one(
     Args:
         picture: (place, top, left) to the pixels (height, width, 3) of a cut within the resized picture.
         preprocess: size, resize and crop.
-        augment: how colours may change.
+        augment: what may change.
     """
     shifts = reaches_beyond(preprocess)
 
@@ -172,7 +172,7 @@ def one_by_one(
 
     @as_written
     def change(pixels: tf.Tensor, draws: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return coloured(pixels, draws, augment), labels
+        return changed(pixels, draws, augment), labels
 
     def cut_all(stream: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         whole = tf.nest.flatten(stream.element_spec)[0].shape[0] is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from squeezekit.data.augment import DRAWS, Augment, corner, flipped
+from squeezekit.data.augment import Augment, corner, flipped
 from squeezekit.data.dataset import Images
 from squeezekit.data.folder import Split
 from squeezekit.data.fused import fused_source
@@ -146,7 +146,7 @@ def batches(
         places = tf.argsort(ranks, stable=True)[: steps * workers * batch_size]
         places = tf.reshape(places, [steps, workers, batch_size])[:, worker]
         # One row an image, by its place in the split: its fate hangs on seed, epoch and place alone.
-        draws = tf.random.stateless_uniform([len(split), DRAWS], key + [0, 1], alg="philox")
+        draws = tf.random.stateless_uniform([len(split), augment.draws], key + [0, 1], alg="philox")
         # Every epoch gives whole batches only, so that no batch mixes two epochs.
         places = places[tf.where(epoch == start_epoch, start_step, 0) :]
         return tf.data.Dataset.from_tensor_slices((tf.cast(places, tf.int64), tf.gather(draws, places)))

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from squeezekit.data.array_batches import finished, require_possible
-from squeezekit.data.augment import DRAWS, Augment
+from squeezekit.data.augment import Augment
 from squeezekit.data.pictures import as_written
 from squeezekit.imaging import open_rgb, resized
 from squeezekit.preprocess import Preprocess
@@ -55,12 +55,13 @@ def shard_batches(
     images = len(shards) // batch_size * batch_size if training else len(shards)
     if training and not images:
         raise ValueError(f"Expected at least one whole batch. Received: {len(shards)} images, {batch_size=}.")
+    augment = augment or Augment()
 
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for epoch in range(start_epoch, epochs):
             order = shards.shuffled(seed, epoch) if training else np.arange(len(shards))
             # Drawn for all, so that an epoch that begins in its middle draws the same.
-            draws = np.random.default_rng([seed, epoch, 1]).random((images, DRAWS), np.float32)
+            draws = np.random.default_rng([seed, epoch, 1]).random((images, augment.draws), np.float32)
             first = start_step * batch_size if epoch == start_epoch else 0
             for start in range(first, images, _BLOCK):
                 places = order[start : min(start + _BLOCK, images)]
@@ -81,9 +82,9 @@ def shard_batches(
         blocks,
         output_signature=(
             tf.TensorSpec((None,), tf.int64),
-            tf.TensorSpec((None, DRAWS), tf.float32),
+            tf.TensorSpec((None, augment.draws), tf.float32),
             tf.TensorSpec((None,), tf.int32),
         ),
     )
     stream = stream.unbatch().map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
-    return finished(stream, preprocess, batch_size, (augment or Augment()) if training else None)
+    return finished(stream, preprocess, batch_size, augment if training else None)

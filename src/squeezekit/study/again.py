@@ -39,6 +39,7 @@ def command_of(record: Mapping[str, Any], factors: Mapping[str, str], seed: int)
         "size": side,
         **{option.replace("_", "-"): settings.get(option) for option in _OPTIONS},
         "weight-decay": "" if decay == _USUAL_DECAY else str(decay),
+        "cutout": settings.get("augment", {}).get("cutout"),
         "compress-epochs": (record.get("compress_settings") or {}).get("epochs"),
     }
     for option, value in named.items():

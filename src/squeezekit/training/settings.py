@@ -170,6 +170,8 @@ class Settings:
         fields["optimizer"] = self.optimizer.value
         fields["precision"] = self.precision.value
         # Nothing where nothing is done: trainings of before there was a choice go by the same name.
+        if not self.augment.cutout:
+            del fields["augment"]["cutout"]
         if self.balance is Balance.NONE:
             del fields["balance"]
         else:
