@@ -1,8 +1,9 @@
-"""Pictures and folders that the data tests share."""
+"""Pictures, folders and readings of streams that the data tests share."""
 
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 
@@ -28,3 +29,17 @@ def make_classes(root: Path, counts: dict[str, int], suffix: str = ".jpg") -> Pa
         for number in range(count):
             save(root / name / f"{number:03d}{suffix}", number=1000 * label + number)
     return root
+
+
+def read(dataset: tf.data.Dataset) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Pixels and labels of every batch."""
+    pairs = list(dataset.as_numpy_iterator())
+    return [pixels for pixels, _ in pairs], [labels for _, labels in pairs]
+
+
+def assert_same(first: tuple[list[np.ndarray], ...], second: tuple[list[np.ndarray], ...]) -> None:
+    """Two readings hold the same batches, bit for bit."""
+    assert len(first[0]) == len(second[0])
+    for ours, theirs in zip(first, second, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
