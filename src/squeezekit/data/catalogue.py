@@ -29,7 +29,6 @@ Progress = Callable[[str, int, int], None]
 # Hidden, so that it is no class and no image; whoever removes it fetches anew.
 MARK = ".squeezekit.json"
 _SIDE = 32  # of CIFAR's pictures
-_CIFAR_ROWS = {"cifar-10": 1, "cifar-100": 2}  # labels before the pixels; the last one is the fine one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,9 +43,12 @@ class Entry:
         urls: addresses of the archive, in the order in which they are tried; none where a login is needed, or nothing.
         wanted: the archive's size and checksum.
         folders: (folder in the archive, folder in the set) of what is taken; the rest of the archive is left.
-            Under it lie class folders. Empty for the binary batches of CIFAR.
+            Under it lie class folders.
         left_out: class folders that are none.
         inner: file in the archive that is the archive proper.
+        cifar_labels: labels before the pixels of each row where the archive holds CIFAR's binary batches instead; the
+            last one is the fine one.
+        drawn: shapes a class for training and for the test, where nothing is unpacked at all.
         login: what to do where nobody but the user can download it.
     """
 
@@ -59,6 +61,8 @@ class Entry:
     folders: tuple[tuple[str, str], ...] = ()
     left_out: tuple[str, ...] = ()
     inner: str = ""
+    cifar_labels: int = 0
+    drawn: tuple[int, int] = (0, 0)
     login: str = ""
 
 
@@ -67,7 +71,6 @@ _TORONTO = "https://www.cs.toronto.edu/~kriz/"
 _IMAGENET_TERMS = "ImageNet's terms: research and education, not commercial"
 _UNSTATED = "none stated; research use is usual"
 
-# Shapes a class for training and for the test.
 _DRAWN = (200, 50)
 
 CATALOGUE: dict[str, Entry] = {
@@ -98,6 +101,7 @@ CATALOGUE: dict[str, Entry] = {
         _UNSTATED,
         (f"{_TORONTO}cifar-10-binary.tar.gz",),
         Wanted(170052171, "sha256:c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
+        cifar_labels=1,
     ),
     "cifar-100": Entry(
         "things, animals, plants and people at 32x32 pixels",
@@ -106,6 +110,7 @@ CATALOGUE: dict[str, Entry] = {
         _UNSTATED,
         (f"{_TORONTO}cifar-100-binary.tar.gz",),
         Wanted(168513733, "sha256:58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec"),
+        cifar_labels=2,
     ),
     "imagenette": Entry(
         "10 classes of ImageNet that are easily told apart, short side 160",
@@ -158,6 +163,7 @@ CATALOGUE: dict[str, Entry] = {
         len(SHAPE_CLASSES),
         len(SHAPE_CLASSES) * sum(_DRAWN),
         "drawn by squeezekit: none needed",
+        drawn=_DRAWN,
     ),
 }
 
@@ -203,8 +209,8 @@ def fetch(
     entry, target = CATALOGUE[name], Path(folder) / name
     if is_fetched(name, folder):
         return target
-    if name == "shapes":
-        return _drawn(target, progress)
+    if any(entry.drawn):
+        return _drawn(entry, target, progress)
     if os.path.lexists(target):
         raise DataError(f"{target}: there is something already, which fetch has not put there")
     if file:
@@ -219,7 +225,7 @@ def fetch(
         archive = Path(folder) / f".{name}-{last}"
         told = (lambda done, total: progress("downloading", done, total)) if progress is not None else None
         download(urls, archive, entry.wanted, progress=told, wait_seconds=wait_seconds)
-    if not entry.folders and name not in _CIFAR_ROWS:
+    if not entry.folders and not entry.cifar_labels:
         raise DataError(f"{name}: {entry.login}")
     try:
         _unpack(name, entry, archive, target, progress)
@@ -230,12 +236,12 @@ def fetch(
     return target
 
 
-def _drawn(target: Path, progress: Progress | None) -> Path:
+def _drawn(entry: Entry, target: Path, progress: Progress | None) -> Path:
     """Draw the shapes, and a mark that says that they are complete."""
-    train, test = _DRAWN
+    train, test = entry.drawn
     told = (lambda done, total: progress("drawing", done, total)) if progress is not None else None
     write_shapes(target, per_class_train=train, per_class_test=test, progress=told)
-    mark = {"name": target.name, "images": CATALOGUE["shapes"].images, "source": []}
+    mark = {"name": target.name, "images": entry.images, "source": []}
     files.write_json(target / MARK, mark)
     return target
 
@@ -244,8 +250,8 @@ def _unpack(name: str, entry: Entry, archive: Path, target: Path, progress: Prog
     """Write the images of an archive, and a mark that says that they are complete."""
     count = 0
     with unpacked_into(target) as write:
-        if name in _CIFAR_ROWS:
-            source = _cifar_images(name, archive)
+        if entry.cifar_labels:
+            source = _cifar_images(entry, archive)
         else:
             source = _images(entry, archive, target)
         for parts, stream in source:
@@ -284,14 +290,14 @@ def _images(entry: Entry, archive: Path, target: Path) -> Iterator[tuple[tuple[s
                 yield ((place, *rest) if place else rest), stream
 
 
-def _cifar_images(name: str, archive: Path) -> Iterator[tuple[tuple[str, ...], IO[bytes]]]:
+def _cifar_images(entry: Entry, archive: Path) -> Iterator[tuple[tuple[str, ...], IO[bytes]]]:
     """CIFAR's binary batches as PNG files: rows of labels, then 1,024 bytes each of red, green and blue."""
-    labels, names = _CIFAR_ROWS[name], []
+    labels, names = entry.cifar_labels, []
     for parts, stream in members(archive):
         if parts[-1] in ("batches.meta.txt", "fine_label_names.txt"):
             names = [line.strip() for line in stream.read(1 << 16).decode("ascii", "replace").splitlines()]
     names = [word for word in names if word]
-    if len(names) != CATALOGUE[name].classes or any("/" in word or word.startswith(".") for word in names):
+    if len(names) != entry.classes or any("/" in word or word.startswith(".") for word in names):
         raise FormatError("archive: no names of the classes in it")
     for parts, stream in members(archive):
         if not parts[-1].endswith(".bin"):

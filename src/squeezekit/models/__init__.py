@@ -1,6 +1,7 @@
 """The networks: AlexNet, the SqueezeNet family, a catalogue by name, BatchNorm folding, and a published one."""
 
 from squeezekit.models.alexnet import alexnet
+from squeezekit.models.blocks import SMALLEST_SIDE
 from squeezekit.models.catalogue import MODELS, build, name_of
 from squeezekit.models.deep_compression import PREPROCESS as NET_PREPROCESS
 from squeezekit.models.deep_compression import load_net
@@ -11,6 +12,7 @@ from squeezekit.models.squeezenet import TINY_SIDE, Bypass, Fire, Head, Norm, sq
 __all__ = [
     "MODELS",
     "NET_PREPROCESS",
+    "SMALLEST_SIDE",
     "TINY_SIDE",
     "Bypass",
     "Fire",

@@ -5,6 +5,7 @@ from keras import layers
 
 __all__ = [
     "PIXEL_SCALING",
+    "SMALLEST_SIDE",
     "check_classes",
     "check_sides",
     "convolution",
@@ -16,8 +17,8 @@ __all__ = [
 # (scale, offset) of every network here, from [0, 255] to [-2, 2): a power of two, exact in every float format.
 PIXEL_SCALING = (1 / 64, -2.0)
 
-# Side of an input in pixels.
-_SMALLEST = 32
+# Side of an input in pixels that leaves two rows of features after all pools.
+SMALLEST_SIDE = 32
 
 
 def image_input(input_shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
@@ -89,9 +90,9 @@ def scaled_width(channels: int, width: float) -> int:
 
 def check_sides(input_shape: tuple[int, int, int], network: str) -> None:
     """Raise a `ValueError` unless both sides of an input are long enough for the pools of `network`."""
-    if min(input_shape[:2]) < _SMALLEST:
+    if min(input_shape[:2]) < SMALLEST_SIDE:
         raise ValueError(
-            f"Expected an input of at least {_SMALLEST}x{_SMALLEST} for {network}. "
+            f"Expected an input of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} for {network}. "
             f"Received: input_shape={input_shape}."
         )
 

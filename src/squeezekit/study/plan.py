@@ -14,8 +14,8 @@ __all__ = ["DEFAULT_RECIPE", "Plan", "choose_preprocess"]
 # threshold a layer; one for all magnitudes does as well there, but empties layers of networks trained for few steps.
 DEFAULT_RECIPE = "prune(0.8, scope='lamp') | share(bits=5) | quantize(8)"
 
-# Sizes that `choose_preprocess` gives: the smallest that keeps two rows of features, and where a Pi is still quick.
-_SMALLEST, _LARGEST, _STEP = 32, 128, 16
+# Of the sizes that `choose_preprocess` gives: where a Pi is still quick, and what they are multiples of.
+_LARGEST, _STEP = 128, 16
 # Room for random crops: the resize is this much larger than the input.
 _MARGIN = 1.15
 
@@ -68,9 +68,9 @@ class Plan:
             raise ValueError(
                 f"Expected a model of {', '.join(sorted(models.MODELS))}. Received: {self.model!r}."
             )
-        if self.size and not _SMALLEST <= self.size <= MAX_SIDE:
+        if self.size and not models.SMALLEST_SIDE <= self.size <= MAX_SIDE:
             raise ValueError(
-                f"Expected a size in [{_SMALLEST}, {MAX_SIDE}] pixels. Received: size={self.size}."
+                f"Expected a size in [{models.SMALLEST_SIDE}, {MAX_SIDE}] pixels. Received: size={self.size}."
             )
         if self.norm and not self.model.startswith("squeezenet"):
             raise ValueError(f"Expected a SqueezeNet where norm says what it has. Received: {self.model!r}.")
@@ -129,7 +129,7 @@ def choose_preprocess(
     if size < models.TINY_SIDE:
         shorts = sorted(map(min, sides or dataset.train.sides(100)))
         median = shorts[len(shorts) // 2]
-        size = size or min(_LARGEST, max(_SMALLEST, median // _STEP * _STEP))
+        size = size or min(_LARGEST, max(models.SMALLEST_SIDE, median // _STEP * _STEP))
         if median <= size < models.TINY_SIDE:
             return Preprocess(size, size)
     whole = round(size * _MARGIN)
