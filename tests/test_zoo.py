@@ -13,6 +13,7 @@ from squeezekit.cli import main
 
 ROOT = Path(__file__).parents[1]
 SQZ = sorted((ROOT / "zoo").glob("*.sqz"))
+OF_INTEL = [path for path in SQZ if path.name.startswith("intel")]
 DATA = Path(os.environ.get("SQUEEZEKIT_DATA", ROOT.parent / "shared" / "data"))
 
 
@@ -26,6 +27,7 @@ def shipped_row(path):
 
 def test_there_is_a_zoo():
     assert [path.name for path in SQZ] == [
+        "cifar10.sqz",
         "intel-quick.sqz",
         "intel-separable.sqz",
         "intel-tiny.sqz",
@@ -41,12 +43,21 @@ def test_a_file_is_small_whole_and_the_recorded_one(path):
     assert list(runtime.load(path).labels) == record(path)["labels"]
 
 
-@pytest.mark.parametrize("path", SQZ, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OF_INTEL, ids=lambda path: path.stem)
 def test_the_squeezed_network_beats_alexnet_at_a_three_hundredth_of_its_size(path):
     alexnet, full, squeezed = record(path)["rows"]
     assert full["images"] == squeezed["images"] == alexnet["images"] >= 1000
     assert squeezed["times_smaller"] == alexnet["file_bytes"] / squeezed["file_bytes"] >= 300
     assert squeezed["top1"] >= alexnet["top1"]
+
+
+def test_cifar_10_is_told_at_32_pixels():
+    full, squeezed = record(ROOT / "zoo" / "cifar10.sqz")["rows"]
+    assert full["images"] == squeezed["images"] == 10_000
+    assert runtime.load(ROOT / "zoo" / "cifar10.sqz").input_shape[1:3] == (32, 32)
+    assert full["top1"] >= 0.88
+    assert squeezed["top1"] >= full["top1"] - 0.025
+    assert squeezed["times_smaller"] == full["file_bytes"] / squeezed["file_bytes"] >= 15
 
 
 def test_the_readme_shows_the_records():
@@ -58,15 +69,35 @@ def test_the_readme_shows_the_records():
     shown = ("intel.sqz", "intel-separable.sqz", "intel-tiny.sqz", "intel-quick.sqz")
     table = readme_table.block([record(ROOT / "zoo" / name) for name in shown])
     assert readme_table.replace_block(readme, "results", table) == readme
+    cifar10 = readme_table.block([record(ROOT / "zoo" / "cifar10.sqz")])
+    assert readme_table.replace_block(readme, "cifar10", cifar10) == readme
     findings = readme_table.findings_block(ROOT / "docs" / "results" / "intel")
     assert readme_table.replace_block(readme, "findings", findings) == readme
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (DATA / "intel" / "test").is_dir(), reason="the Intel images are not on this machine")
-@pytest.mark.parametrize("path", SQZ, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OF_INTEL, ids=lambda path: path.stem)
 def test_evaluate_gives_the_recorded_accuracy(path, capsys):
-    assert main(["evaluate", str(path), str(DATA / "intel"), "--json"]) == 0
+    check_accuracy(path, DATA / "intel", capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (DATA / "cifar10" / "cifar10-jpeg.tar.xz").is_file(),
+    reason="the CIFAR images are not on this machine",
+)
+def test_evaluate_gives_the_recorded_accuracy_on_cifar_10(tmp_path, capsys):
+    assert (
+        main(["data", "unpack", str(DATA / "cifar10" / "cifar10-jpeg.tar.xz"), "-o", str(tmp_path / "c")])
+        == 0
+    )
+    capsys.readouterr()
+    check_accuracy(ROOT / "zoo" / "cifar10.sqz", tmp_path / "c", capsys)
+
+
+def check_accuracy(path, folder, capsys):
+    assert main(["evaluate", str(path), str(folder), "--json"]) == 0
     measured, row = json.loads(capsys.readouterr().out), shipped_row(path)
     assert measured["images"] == row["images"]
     # Another processor family may round an activation the other way, which moves an image or two in a thousand.
