@@ -7,8 +7,9 @@ All 257 folders with names of its scheme (`001.ak47`, `257.clutter`), 3 to 40 pi
 pattern, and a few that are broken. `squeezekit train --train-per-class N --balance sample` and `squeezekit evaluate`
 run on it as a user would run them; chance is 0.4 %.
 
-Measured on 2 very busy cores: 257 folders, 5,581 images, 57 of them broken and all found; trained for 60 epochs on one
-image a class (and one for validation), top-1 52.5 %, macro-accuracy 53.5 % on the 5,010 others, 1 to 38 a class; 694 s.
+Measured on 2 cores beside other work: 257 folders, 5,581 images, 57 of them broken and all found; trained for 60 epochs
+on one image a class (and one for validation), top-1 49.3 %, macro-accuracy 50.0 % on the 5,010 others, 1 to 38 a class;
+97 s.
 """
 
 import argparse
