@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed.stamp
 ARGS =
-# JAX is small; PyTorch brings gigabytes on Linux and Ray 240 MB: their tests are skipped unless they are asked for.
-EXTRAS ?= train,dev,jax
+# JAX and MkDocs are small. PyTorch brings gigabytes on Linux and Ray 240 MB: their tests are skipped without them.
+EXTRAS ?= train,dev,jax,docs
 # Two test processes: more would fight for memory, each holds a TensorFlow.
 JOBS ?= 2
 
@@ -22,10 +22,10 @@ WANT := $(if $(filter file,$(origin PYTHON)),$(HAVE),$(shell $(PYTHON) -c '$(SUP
 USABLE := $(and $(HAVE),$(filter $(HAVE),$(WANT)),$(wildcard $(BIN)/pip))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-pi lint format clean anew
+.PHONY: help install demo test test-pi lint format docs release-check clean anew
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' Makefile
 	@echo 'Another Python: make test PYTHON=python3.12. Only some tests: make test ARGS="tests/codec -x".'
 
 install: $(STAMP)  ## create .venv and install squeezekit with all its tools
@@ -46,6 +46,22 @@ lint: $(STAMP)  ## ruff (rules, then layout) and mypy
 
 format: $(STAMP)  ## lay out the code as ruff does it
 	@$(BIN)/python -m ruff format --quiet .
+
+docs: $(STAMP)  ## build the documentation as a site in build/site; any warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo 'Open build/site/index.html; its search needs a server: python3 -m http.server -d build/site'
+
+# An empty PYTHONPATH: what is tested is the wheel, not the source beside it.
+release-check: export PYTHONPATH =
+release-check: $(STAMP)  ## build sdist and wheel, check them, install the wheel into a fresh environment and run it
+	@rm -rf build/release
+	@$(BIN)/python -m build --quiet --outdir build/release .
+	@rm -rf src/*.egg-info build/lib build/bdist.*
+	@$(BIN)/python -m twine check --strict build/release/*
+	@$(BIN)/python -m venv build/release/venv
+	@build/release/venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt build/release/*.whl
+	@build/release/venv/bin/squeezekit --version
+	@build/release/venv/bin/squeezekit info zoo/intel-tiny.sqz > /dev/null
 
 clean:  ## remove .venv and caches; results in out/ stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist src/*.egg-info

@@ -1,10 +1,10 @@
-"""What BatchNorm in one kernel saves of a training step, against Keras's dozen operations for it.
+"""The time of a training step with BatchNorm in one kernel, against Keras's dozen operations for it.
 
     python benchmarks/batch_norm.py
     python benchmarks/batch_norm.py --model squeezenet-1.0-bypass --size 32 --blocks 20
 
-Two networks of the same weights take steps in turn, as in `step_overhead.py`, so that whatever slows the machine slows
-both; the ratio is taken block by block. bfloat16 where the processor has it.
+Two networks of the same weights take steps in turn, as in `step_overhead.py`, so that other load slows both alike; the
+ratio is taken block by block. bfloat16 where the processor has it.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import numpy as np
 from step_overhead import FIGURES, Step, alternate
 
 from squeezekit import models, training
-from squeezekit.training.batch_norm import fused_batch_norm
+from squeezekit.training.fused_batch_norm import fused_batch_norm
 from squeezekit.training.precision import precision
 
 CLASSES = 10
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def step(options: argparse.Namespace, norm: str, stack: contextlib.ExitStack, *, fused: bool) -> Step:
-    """A function that trains a network for a step on noise, as long as the stack stands."""
+    """A function that trains a network for a step on noise, while the stack is open."""
     shape = (options.size, options.size, 3)
     keras.utils.set_random_seed(0)
     model = models.build(options.model, shape, CLASSES, norm=norm)

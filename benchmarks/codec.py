@@ -5,18 +5,18 @@
 
 A `.net` is the published Deep Compression SqueezeNet: its exact weights and biases are put into a `.tflite` in
 the order of the layers. `--centroids` adds the same with each layer's weights moved to that many centroids by exact
-k-means. A `.sqz` is unpacked first. `--applications` adds untrained float networks of `keras.applications` or of
-squeezekit's own, and `--alexnet` a pruned network of AlexNet's 61 million weights, drawn at random: as int8, and as
-float32 with 32 values.
+k-means. A `.sqz` is unpacked first. `--applications` adds untrained float networks of squeezekit's own or of
+`keras.applications`, and `--alexnet` a pruned network of AlexNet's 61 million weights, drawn at random: as int8, and
+as float32 with 32 values.
 
-Peers: zlib -9, xz -9e; and from the environment of `--peers` (`pip install zstandard brotli zipnn openzl nncodec
-torch==2.13.0`; this one's by default) whichever are installed: zstd -22, brotli 11, ZipNN (the best of its types),
-OpenZL (its general graph, on bytes and on 32-bit numbers) and nncodec in its exact integer mode, given what it
-takes: each tensor's ranks among its values as integers, and the values by xz.
+Peers: zlib -9, xz -9e; and those that are installed in the environment of `--peers` (`pip install zstandard brotli
+zipnn openzl nncodec torch==2.13.0`; by default this one): zstd -22, brotli 11, ZipNN (the best of its types),
+OpenZL (its general graph, on bytes and on 32-bit numbers) and nncodec in its exact integer mode on what it
+accepts: each tensor's ranks among its values as integers, and the values by xz.
 
-Seconds are of the processor, on a machine that did other things too, so what to compare is the ratio to zlib's
-decoding of the same file, measured in turns with it; "peak" is the most that decoding allocates, as a multiple
-of the decoded size. The table that this printed is in docs/codec.md.
+Seconds are processor time. Compare the ratio to zlib's decoding of the same file, measured in turns with it: other
+work on the machine changes both. "peak" is the most memory that decoding allocates, as a multiple of the decoded
+size. The table that this printed is in docs/codec.md.
 """
 
 import argparse
@@ -55,7 +55,7 @@ ALEXNET = (
 
 def net_tflite(path: Path) -> bytes:
     """The published weights and biases of a `.net`, as (out, height, width, in), in the order of the layers."""
-    published = importlib.import_module("squeezekit.models.deep_compression").published_weights(path)
+    published = importlib.import_module("squeezekit.models.published_net").published_weights(path)
     tensors = []
     for layer, (kernel, biases) in published.items():
         name, weights = layer.replace("_", "/"), np.ascontiguousarray(kernel.transpose(3, 0, 1, 2))
@@ -79,7 +79,7 @@ def alexnet(dtype: str, density: float = 0.11) -> bytes:
 
 def shared(data: bytes, centroids: int) -> bytes:
     """The same network with each float layer's weights, but its zeros, moved to so many centroids."""
-    kmeans = importlib.import_module("squeezekit.compress.kmeans")
+    kmeans = importlib.import_module("squeezekit.compress.techniques.kmeans")
     file = bytearray(data)
     for span in tensor_spans(data):
         weights = np.frombuffer(file, np.uint8)[span.start : span.stop]
@@ -95,7 +95,7 @@ def shared(data: bytes, centroids: int) -> bytes:
 def application(name: str) -> bytes:
     keras, tensorflow = importlib.import_module("keras"), importlib.import_module("tensorflow")
     keras.utils.set_random_seed(0)
-    if name in (own := importlib.import_module("squeezekit.models.catalogue")).MODELS:
+    if name in (own := importlib.import_module("squeezekit.models")).MODELS:
         model = own.build(name, (227, 227, 3), 1000)
     else:
         model = getattr(keras.applications, name)(weights=None)
@@ -116,7 +116,7 @@ def brotli(data: bytes) -> int:
 
 def zipnn(data: bytes) -> int:
     make = importlib.import_module("zipnn").ZipNN
-    data += bytes(-len(data) % 4)  # it does not bear half a number
+    data += bytes(-len(data) % 4)  # it refuses half a number
     return min(
         len(make(bytearray_dtype=kind, input_format="byte").compress(bytearray(data)))
         for kind in ("float32", "bfloat16", "float16")
@@ -180,7 +180,7 @@ def peer_sizes(data: bytes, python: str, names: list[str]) -> Iterator[tuple[str
                 )
                 yield name, int(done.stdout.split()[-1])
             except (subprocess.SubprocessError, IndexError, ValueError):
-                print(f"{name}: not here, or it cannot do this file", file=sys.stderr)
+                print(f"{name}: not installed, or it cannot compress this file", file=sys.stderr)
 
 
 def measure(name: str, data: bytes, coders: list[str], repeats: int, sizes: dict[str, int]) -> dict[str, Any]:

@@ -31,8 +31,7 @@ import numpy as np
 import tensorflow as tf
 from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-from squeezekit.data import batches
-from squeezekit.data.folder import Split
+from squeezekit.data import Split, batches
 from squeezekit.preprocess import Preprocess
 
 BATCH = 32
@@ -91,7 +90,6 @@ WAYS: dict[str, Callable[[Split, Path, int, int], Iterable]] = {
     "ours, kept in memory": lambda s, _, size, epochs: ours(s, size, epochs, cache_bytes=1 << 30),
     "ours, kept in a file": lambda s, folder, size, epochs: ours(s, size, epochs, cache_folder=folder.parent),
     "ours, decoded anew": lambda s, _, size, __: ours(s, size),
-    "ours, fused": lambda s, _, size, __: ours(s, size, fused=True),
     "ours, in order": lambda s, _, size, __: ours(s, size, training=False),
     "image_dataset_from_directory": lambda _, folder, size, __: dataset_from_directory(folder, size),
     "ImageDataGenerator": lambda _, folder, size, __: generator(folder, size),
@@ -111,7 +109,6 @@ def print_memory(split: Split, folder: Path, size: int) -> None:
     preprocess = Preprocess(size, size, round(size * 8 / 7), round(size * 8 / 7))
     for name, options in {
         "decoded anew": {},
-        "fused": {"fused": True},
         "in a file": {"cache_folder": folder},
     }.items():
         for times in (1, 1, 2, 4, 8):

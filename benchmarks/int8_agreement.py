@@ -1,11 +1,11 @@
-"""How often the integer file and the network that was trained on its grids say the same.
+"""How often the integer file and the network that was trained with fake quantization agree.
 
-    python benchmarks/int8_agreement.py OUT/work/hooked.keras DATA [--json]
+    python benchmarks/int8_agreement.py OUT/stages/KEY/hooked.keras DATA [--json]
 
-takes the network as `squeezekit compress` or `squeezekit squeeze` trained it, with its hooks, exports it with the
-ranges that it was trained with, and runs both on the test images: the Keras model in float32 with its fake
-quantization, the file in `squeezekit.runtime`. Prints the share of images on which the likeliest class is the
-same, how often each is right, and by how much the probabilities differ.
+It takes the network as `squeezekit compress` or `squeezekit squeeze` trained it, with its hooks, and exports it with
+its trained ranges. It runs both on the test images: the Keras model in float32 with its fake quantization, the file in
+`squeezekit.runtime`. It prints the share of images with the same top class, the accuracy of each, and the difference
+of the probabilities.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from squeezekit import compress, export, models, runtime, study
+from squeezekit import compress, experiment, export, models, runtime
 from squeezekit.data import Dataset, open_dataset
 
 BATCH = 64
@@ -28,12 +28,12 @@ def compare(hooked: keras.Model, dataset: Dataset, tflite: Path) -> dict[str, fl
     Args:
         hooked: what `compress.apply` returned, trained.
         dataset: calibrates on `train`, is compared on `test`.
-        tflite: where the file shall be.
+        tflite: the file to write.
     """
     height, width = hooked.input_shape[1:3]
     if height != width:
         raise ValueError(f"Expected a network for square images. Received: {height}x{width}.")
-    preprocess = study.choose_preprocess(dataset, height)
+    preprocess = experiment.choose_preprocess(dataset, height)
     ranges = compress.activation_ranges(hooked)
     export.litert(
         models.fold_batch_norm(compress.strip(hooked)),
@@ -47,10 +47,7 @@ def compare(hooked: keras.Model, dataset: Dataset, tflite: Path) -> dict[str, fl
 
 
 def beside(trained: keras.Model, dataset: Dataset, tflite: Path) -> dict[str, float | int]:
-    """Run the network as it was trained and the file that was exported from it on the test images.
-
-    Both are given the very pixels that the runtime makes of a photo.
-    """
+    """Run the trained network and its exported file on the test images, on the runtime's pixels."""
     network = runtime.load(tflite)
     expected, received = [], []
     for start in range(0, len(dataset.test), BATCH):
@@ -86,7 +83,7 @@ def main() -> None:
     print(f"Keras        {found['keras_top1']:.2%} right, with fake quantization")
     print(f"LiteRT       {found['litert_top1']:.2%} right, {found['file_bytes']:,} bytes")
     print(f"difference   {found['mean_difference']:.4f} of a probability on average")
-    print(f"ranges       {found['trained_ranges']} layers have trained ranges; calibration gives the rest")
+    print(f"ranges       {found['trained_ranges']} layers have trained ranges; the others are calibrated")
 
 
 if __name__ == "__main__":

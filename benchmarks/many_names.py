@@ -1,9 +1,9 @@
-"""Processor time and memory of a folder of very many images: it must grow with their number and no faster.
+"""Processor time and memory of a folder of very many images: both must grow no faster than the number of images.
 
     python benchmarks/many_names.py --names 10000 100000
 
-Two class folders share the names; each file is the same GIF of one pixel, so that what is counted is ours and not
-decoding. Every step runs in a process of its own, which is asked for its memory before and after.
+Two class folders share the names; each file is the same GIF of one pixel, so that decoding takes no time. Every step
+runs in a process of its own, whose memory is read before and after.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from squeezekit.data.audit import audit_folder
-from squeezekit.data.folder import open_dataset
+from squeezekit.curate.audit import audit_folder
+from squeezekit.data import open_dataset
 from squeezekit.files import regular_names
 from squeezekit.imaging import IMAGE_SUFFIXES
 from squeezekit.runtime.frames import folder_images
@@ -29,7 +29,7 @@ STEPS: dict[str, Callable[[Path], object]] = {
     "list names": lambda root: regular_names(root / "a", IMAGE_SUFFIXES),
     "predict lists": folder_images,
     "train opens": open_dataset,
-    "check looks": lambda root: audit_folder(root, near=False),
+    "check audits": lambda root: audit_folder(root, near=False),
 }
 
 

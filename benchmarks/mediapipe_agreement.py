@@ -1,10 +1,10 @@
-"""Do others read our files as we do? MediaPipe's ImageClassifier against our runtime, by its own preprocessing.
+"""MediaPipe's ImageClassifier, with its own preprocessing, against our runtime on the same files.
 
     python benchmarks/mediapipe_agreement.py zoo/intel.sqz PHOTOS
 
-Run by a Python that has `mediapipe` and squeezekit's light dependencies. MediaPipe knows nothing of squeezekit: labels
-and input come from the standard metadata in the `.tflite`. That cannot say that a margin is to be cut off: MediaPipe
-squashes the whole picture to the input, where our runtime takes its centre, so that some answers differ.
+Run it with a Python that has `mediapipe` and squeezekit's light dependencies. MediaPipe takes labels and input from the
+standard metadata in the `.tflite`. These cannot describe a crop: MediaPipe squashes the whole picture to the input, our
+runtime takes the centre, so some answers differ.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
             expected = ours.predict(path)
             same += found.category_name == expected.label
             gaps.append(abs(found.score - expected.probability))
-        # Before the interpreter goes, or it waits for ever.
+        # Without it the process hangs at its end.
         theirs.close()
     result = {
         "images": len(paths),

@@ -29,12 +29,12 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from squeezekit import data, study, training
+from squeezekit import curate, data, experiment, training
 from squeezekit.data import Dataset
+from squeezekit.experiment.plan import Site, Stage, make_plan
+from squeezekit.experiment.ray_executor import RayExecutor
+from squeezekit.experiment.stage_cache import train_stage
 from squeezekit.preprocess import Preprocess
-from squeezekit.study.agenda import Site, Stage, make_agenda
-from squeezekit.study.ray_executor import RayExecutor
-from squeezekit.study.stages import train_stage
 
 QUIET = training.Progress(enabled=False)
 # Each way's number of nodes, and whether a worker is killed.
@@ -55,21 +55,21 @@ def main() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        images = data.write_shapes(
+        images = curate.write_shapes(
             work / "images", per_class_train=options.images, per_class_test=4, size=options.size, seed=0
         )
         dataset = data.open_dataset(images)
         settings = training.Settings(epochs=options.epochs, precision=training.Precision.FLOAT32)
-        plan = study.StudyPlan(
-            grid=study.grid_of(["coder"]),
+        study = experiment.Experiment(
+            lines=experiment.grid(techniques=["coder"]),
             width=options.width,
             size=options.size,
             settings=settings,
             seeds=options.stages,
             baseline=False,
         ).for_images(len(dataset.train))
-        preprocess = study.choose_preprocess(dataset, options.size)
-        stages = make_agenda(plan, dataset, preprocess).stages
+        preprocess = experiment.choose_preprocess(dataset, options.size)
+        stages = make_plan(study, dataset, preprocess).stages
         runner = Runner(dataset, preprocess, images, work, stages)
         rounds = [runner.round(number) for number in range(options.rounds)]
     for title, way, end in (
@@ -102,7 +102,7 @@ class Runner:
     def _seconds(self, number: int, name: str) -> float:
         nodes, kill = WAYS[name]
         out = self._site.out / f"{number} {name}"
-        site = dataclasses.replace(self._site, out=out, cache=out / "stages", study=name)
+        site = dataclasses.replace(self._site, out=out, cache=out / "stages", id=name)
         seconds, curves = run(site, self._stages, nodes, kill=kill)
         print(
             f"{name:10} {seconds:7.1f} s  {len(self._stages) / seconds * 60:6.2f} stages a minute", flush=True
@@ -122,12 +122,12 @@ def run(site: Site, stages: tuple[Stage, ...], nodes: int, *, kill: bool) -> tup
     with cluster(nodes):
         executor = RayExecutor(cpus=1)
         warm = [
-            study.Task(f"warm {node}", meet, (site.out / f"warm {node}", site.out, nodes))
+            experiment.Task(f"warm {node}", meet, (site.out / f"warm {node}", site.out, nodes))
             for node in range(nodes)
         ]
         list(executor.run(warm, QUIET))
         killer = threading.Thread(target=kill_one, args=(site, stages[0], pids), daemon=True)
-        tasks = [study.Task(stage.key, train, (site, stage, pids)) for stage in stages]
+        tasks = [experiment.Task(stage.key, train, (site, stage, pids)) for stage in stages]
         started = time.perf_counter()
         if kill:
             killer.start()

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from squeezekit import files, study
-from squeezekit.study.table import count, percent
+from squeezekit import experiment, files, report
+from squeezekit.report.text import count, percent
 
 
 def block(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -98,7 +98,7 @@ def findings_block(folder: Path) -> str:
     Args:
         folder: holds `results.jsonl` and `study.json`.
     """
-    results = study.read_results(folder)
+    results = experiment.read_results(folder)
     common = results.common
     seeds = common["seeds"]
     note = (
@@ -106,7 +106,7 @@ def findings_block(folder: Path) -> str:
         f"{'one seed' if len(seeds) == 1 else f'{len(seeds)} seeds'}, {common['settings']['epochs']} epochs for each "
         f"float network and {common['compress_settings']['epochs']} for each technique, no teacher. Intervals are 95 %."
     )
-    points = [f"- {sentence}" for sentence in study.study_findings(results).sentences]
+    points = [f"- {sentence}" for sentence in report.study_findings(results).sentences]
     return "\n".join(["```bash", common["command"], "```", "", *points, "", note, ""])
 
 

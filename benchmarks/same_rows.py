@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from squeezekit import study
+from squeezekit import experiment
 
 # What must be equal; the rest of a row follows from these or was measured by the clock.
 COMPARED = ("bytes", "predicted", "top1", "top5", "validation_top1", "parameters", "nonzero", "macs")
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("again", type=Path, help="folder of the study that was made again")
     parser.add_argument("earlier", type=Path)
     options = parser.parse_args()
-    again, earlier = (study.read_results(folder) for folder in (options.again, options.earlier))
+    again, earlier = (experiment.read_results(folder) for folder in (options.again, options.earlier))
     known = {row["id"]: row for row in earlier.rows}
     wrong = 0
     for row in again.rows:

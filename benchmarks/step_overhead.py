@@ -104,7 +104,7 @@ def images() -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours() -> tuple[Step, Step]:
-    """The network with its ramp running, masks chosen anew on schedule."""
+    """The network with its ramp running, masks chosen again on schedule."""
     import keras
 
     from squeezekit import compress, models
@@ -123,7 +123,7 @@ def ours() -> tuple[Step, Step]:
         done += 1
         # As the callback does: some hundred updates a stage, here a stage of a thousand steps.
         if done % 10 == 0:
-            compress.advance(squeezed, compress.Moment(min(done, 499), 1000))
+            compress.advance(squeezed, compress.TrainingProgress(min(done, 499), 1000))
         return result
 
     return lambda: plain.train_on_batch(x, y), compressed_step

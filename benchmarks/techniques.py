@@ -1,23 +1,22 @@
 """What each technique costs in accuracy and buys in bytes, from one trained network, on one's own images.
 
-    squeezekit squeeze ../shared/data/intel -o out/intel --no-baseline
-    python benchmarks/techniques.py ../shared/data/intel -o out/intel --epochs 6 --distil
+    python benchmarks/techniques.py ../shared/data/intel -o out/techniques --epochs 6 --distil
 
-takes the float network of that run and applies each recipe to it, every stage trained for the same few epochs
-(with --distil the float network teaches). Every file is packed and run by the runtime on the test images; the
-validation column is what may be chosen by, and agreement is the share of test images to which the file gives the same
-label as the network as it was trained, transforms and all. Interrupted and started again, it goes on where it was.
-OUT/techniques.json holds every figure; --page writes the table into a page of the documents, between its marks.
+is a study of the recipes below: one float network, then each recipe on it, every stage trained for the same few epochs
+(with --distil the float network teaches). The validation column is what may be chosen by, and agreement is the share of
+test images to which the file gives the same label as the network as it was trained, transforms and all. Interrupted and
+started again, it goes on where it was. OUT/results.jsonl holds every figure; --page writes the table into a page of the
+documents, between its marks.
 """
 
 import argparse
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from int8_agreement import beside  # beside this file
 
-from squeezekit import compress, files, models, study, training
+from squeezekit import codec, data, experiment, files, models, training
 from squeezekit.cli.output import table
 
 BEGIN, END = "<!-- techniques:begin -->", "<!-- techniques:end -->"
@@ -41,24 +40,20 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=6, help="Of each technique.")
     parser.add_argument("--distil", action="store_true", help="The float network teaches.")
-    parser.add_argument("--validate", action="store_true", help="Leave the test images alone: to choose by.")
     parser.add_argument("--recipe", action="append", help="Instead of the usual ones; may be given again.")
     parser.add_argument("--page", type=Path, metavar="FILE.md", help="Where the table goes too.")
     options = parser.parse_args()
-    plan = study.Plan(compress_epochs=options.epochs)
-    shop = study.open_workshop(options.data, options.out, size=plan.size, validation=plan.validation)
-    plan = plan.for_images(len(shop.dataset.train))
-    model = shop.train(plan.model, plan.network_settings)
-    start = training.evaluate(models.fold_batch_norm(model), shop.dataset.validation, shop.preprocess)
-    rows = [{"recipe": "", "validation": start}]
-    if not options.validate:
-        rows[0] |= shop.measure(shop.export(model, shop.out / "float.tflite"), "float", plan.model, model)
-    distil = training.Distil(model) if options.distil else None
-    for line in options.recipe or RECIPES:
-        rows.append(one_recipe(shop, model, plan, line, distil, measured=not options.validate))
-    files.write_json(options.out / "techniques.json", rows)
+    recipes = ["", *(options.recipe or RECIPES)]
+    study = experiment.Experiment(
+        lines=experiment.recipe_lines(experiment.DEFAULT_MODEL, recipes),
+        compress_epochs=options.epochs,
+        distil=training.SelfDistil() if options.distil else None,
+        baseline=False,
+    )
+    rows = experiment.run_study(options.data, options.out, study)["rows"]
+    dataset = data.open_dataset(options.data)
     head = ("recipe", "validation", "top-1", "loses", ".sqz bytes", "agreement")
-    body = [cells(row, rows[0]) for row in rows]
+    body = [cells(row, rows[0], agreement(row, options.out, dataset)) for row in rows]
     print(table(head, body, right=(1, 2, 3, 4, 5)))
     if options.page:
         lines = [head, ("---", *["---:"] * (len(head) - 1)), *body]
@@ -74,53 +69,28 @@ def write_between(page: Path, text: str) -> None:
     files.write_text(page, f"{before}{begin}\n{text}\n{end}{after}")
 
 
-def one_recipe(
-    shop: study.Workshop, model: Any, plan: study.Plan, line: str, distil: Any, *, measured: bool
-) -> dict[str, Any]:
-    """Train a recipe and measure its file."""
-    recipe = compress.parse(line)
-    name = re.sub(r"\W+", "-", f"{recipe}{'-taught' if distil else ''}-{plan.compress_epochs}").strip("-")
-    folder = shop.work / name
-    done = training.compress_in_stages(
-        model,
-        recipe,
-        shop.dataset,
-        shop.preprocess,
-        plan.compress_settings,
-        folder=folder,
-        progress=shop.progress,
-        distil=distil,
-    )
-    curves = [stage.history.curves[-1]["val_accuracy"] for stage in done.stages]
-    row = {
-        "recipe": str(recipe),
-        "epochs": plan.compress_epochs,
-        "taught": distil is not None,
-        "stages": curves,
-        "validation": training.evaluate(done.trained, shop.dataset.validation, shop.preprocess),
-    }
-    if measured:
-        int8 = any(technique.name == "quantize" for technique in recipe)
-        path = shop.export(
-            done.model, folder / "net.tflite", recipe=str(recipe), int8=int8, ranges=done.ranges
-        )
-        row |= shop.measure(shop.pack(path, folder / "net.sqz"), name, plan.model, done.model)
-        row["agreement"] = beside(done.trained, shop.dataset, path)["agreement"]
-    return row
+def agreement(row: Mapping[str, Any], out: Path, dataset: data.Dataset) -> float | None:
+    """The share of test images that a row's file calls like the network as it was trained."""
+    trained = out / "stages" / row["stage"] / "hooked.keras"
+    if not trained.exists():
+        return None
+    tflite = out / "work.tflite"
+    files.write_bytes(tflite, codec.unpack((out / row["file"]).read_bytes()))
+    try:
+        return float(beside(models.load(trained), dataset, tflite)["agreement"])
+    finally:
+        tflite.unlink()
 
 
-def cells(row: dict[str, Any], reference: dict[str, Any]) -> tuple[str, ...]:
+def cells(row: Mapping[str, Any], reference: Mapping[str, Any], agreed: float | None) -> tuple[str, ...]:
     """A row of the table."""
-    name = f"`{row['recipe']}`" if row["recipe"] else "float"
-    if "top1" not in row:
-        return name, f"{row['validation']:.1%}", "", "", "", ""
     return (
-        name,
-        f"{row['validation']:.1%}",
+        f"`{row['recipe']}`" if row["recipe"] else "float",
+        f"{row['validation_top1']:.1%}",
         f"{row['top1']:.1%}",
         f"{100 * (reference['top1'] - row['top1']):.1f} points",
         f"{row['file_bytes']:,}",
-        f"{row['agreement']:.1%}" if "agreement" in row else "",
+        "" if agreed is None else f"{agreed:.1%}",
     )
 
 

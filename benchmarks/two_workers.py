@@ -2,8 +2,8 @@
 
     python benchmarks/two_workers.py
 
-Two CPU devices under `tf.distribute.MirroredStrategy`, each fed by its own `batches(shard=...)`, against one device fed
-by `batches` of twice the size, on generated images, for an epoch. On two cores, TensorFlow 2.21:
+Two CPU devices under `tf.distribute.MirroredStrategy`, each fed by its own `batches(worker=...)`, against one device
+fed by `batches` of twice the size, on generated images, for an epoch. On two cores, TensorFlow 2.21:
 
     12 steps of 2 workers: weights differ by 2.3e-07, having moved by 8.0e-02
 """
@@ -17,8 +17,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from squeezekit.data import batches, open_dataset, steps_per_epoch
-from squeezekit.data.folder import Split
+from squeezekit.data import Split, batches, open_dataset, steps_per_epoch
 from squeezekit.preprocess import Preprocess
 
 WORKERS, BATCH = 2, 8
@@ -96,7 +95,7 @@ def train_together(split: Split) -> list[np.ndarray]:
                 copy.assign_sub(amount)
 
     streams = [
-        iter(batches(split, PREPROCESS, batch_size=BATCH, training=True, seed=5, shard=(worker, WORKERS)))
+        iter(batches(split, PREPROCESS, batch_size=BATCH, training=True, seed=5, worker=(worker, WORKERS)))
         for worker in range(WORKERS)
     ]
     for _ in range(steps_per_epoch(split, BATCH, WORKERS)):

@@ -4,8 +4,11 @@ import doctest
 import enum
 import importlib
 import inspect
+import os
 import re
 import shlex
+import subprocess
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +58,7 @@ def commands_in(script: str) -> Iterator[list[str]]:
         lexer.whitespace_split = True
         words: list[str] = []
         for word in [*lexer, ";"]:
-            if set(word) <= set("();<>|&"):
+            if word and set(word) <= set("();<>|&"):
                 if words[:1] == ["squeezekit"]:
                     yield words[1:]
                 words = []
@@ -133,11 +136,16 @@ def test_commands_are_found_in_chains_comments_and_continued_lines() -> None:
 
 
 @pytest.mark.parametrize("name", PAGE_NAMES)
-def test_python_snippets_are_python_and_the_marked_ones_run(
+def test_python_snippets_are_python_or_quotes_and_the_marked_ones_run(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for line, mark, code in blocks(ROOT / name, "python"):
+        if (quoted := re.match(r"# (tests/examples/\w+\.py)\n", code)) is not None:
+            assert code[quoted.end() :] in (ROOT / quoted[1]).read_text("utf-8"), (
+                f"{name}:{line} quotes wrongly"
+            )
+            continue
         compiled = compile("\n" * (line - 1) + code, name, "exec")
         if mark == "run":
             exec(compiled, {"__name__": "__main__"})
@@ -174,6 +182,22 @@ def test_the_readme_has_a_place_for_the_results() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     assert text.count("<!-- results:begin -->") == text.count("<!-- results:end -->") == 1
     assert text.index("<!-- results:begin -->") < text.index("<!-- results:end -->")
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    words = ["mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"cli"}
+    assert rooms <= {path.stem for path in (tmp_path / "site" / "api").iterdir()}
+    page = (tmp_path / "site" / "api" / "codec.html").read_text("utf-8")
+    assert "squeezekit.codec.pack" in page
+    # The reader's browser asks no other server for anything.
+    assert not re.search(r'(?:src|<link[^>]*href)="https?:', page)
 
 
 def load(module: str) -> types.ModuleType:

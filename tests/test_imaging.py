@@ -261,7 +261,7 @@ def test_an_image_gets_so_much_time_and_no_more(pixels, monkeypatch):
     before = len(asked)
     assert open_rgb(data).size == (36, 24)
     # Asked again and again while it is decoded, not only while it is opened.
-    assert len(asked) - 2 * before >= len(data) // imaging._HELPING > 9
+    assert len(asked) - 2 * before >= len(data) // imaging._READ_BYTES > 9
     monkeypatch.setattr(imaging, "MAX_SECONDS", before + 5)
     with pytest.raises(
         FormatError, match=r"^image: unreadable image \(not decoded within \d+ s of processor"

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write to a temporary name, then rename. Reading never waits."""
+"""Write a file whole or not at all: to a temporary name, then rename. Read without waiting for pipes."""
 
 import contextlib
 import errno
@@ -24,22 +24,22 @@ __all__ = [
     "write_text",
 ]
 
-# The most that a .tflite can have: its offsets are signed numbers of 32 bits.
+# The largest possible .tflite: its offsets are signed 32-bit numbers.
 MAX_BYTES = 1 << 31
 
 
 def read_regular(path: str | os.PathLike[str], *, most_bytes: int = MAX_BYTES) -> bytes:
-    """Read a whole file, but neither wait for a pipe nor drink from a device that a stranger's link leads to.
+    """Read a whole regular file; refuse pipes and devices, which a link can lead to, instead of waiting for them.
 
     Args:
         path: the file, or a link to one.
         most_bytes: a larger file is refused before anything is read.
 
     Returns:
-        What was in it when it was opened: a file that grows meanwhile is not followed.
+        The content at the time of opening; what is appended later is not read.
 
     Raises:
-        OSError: it is larger, a folder, a pipe, a socket or a device, or cannot be read.
+        OSError: it is larger, is a folder, pipe, socket or device, or cannot be read.
 
     Example:
         >>> read_regular(os.devnull, most_bytes=9)
@@ -47,10 +47,10 @@ def read_regular(path: str | os.PathLike[str], *, most_bytes: int = MAX_BYTES) -
             ...
         OSError: [Errno 22] a pipe, a socket or a device, not a file: '/dev/null'
     """
-    # Before it is opened, for opening alone makes some devices act.
+    # Check before opening: some devices act when they are opened.
     _require_regular(os.stat(path), path)
     with open(path, "rb", opener=open_without_waiting) as file:
-        # Again: by now the name may mean something else.
+        # Check again: the name can mean another file by now.
         status = os.fstat(file.fileno())
         _require_regular(status, path)
         if status.st_size > most_bytes:
@@ -67,17 +67,17 @@ def _require_regular(status: os.stat_result, path: str | os.PathLike[str]) -> No
 
 
 def open_without_waiting(path: str, flags: int) -> int:
-    """An opener for `open`: of a pipe that nobody writes to nothing is read, instead of waiting for a writer."""
+    """An opener for `open` that does not wait for a writer if the file is a pipe."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def regular_names(folder: str | os.PathLike[str], suffixes: Collection[str]) -> list[str]:
-    """Names of the files in a folder with one of these suffixes, sorted, at no more memory than the names take.
+    """Names of the files in a folder with one of these suffixes, sorted.
 
-    Hidden ones are passed by, and what only has the name of a file: a folder, a pipe, a device, a dead link.
+    Hidden files are left out, and so are folders, pipes, devices and dead links.
 
     Args:
-        folder: where to look; not in the folders inside it.
+        folder: the folder, without its subfolders.
         suffixes: with their dot, in lower case.
 
     Raises:
@@ -98,7 +98,7 @@ def regular_names(folder: str | os.PathLike[str], suffixes: Collection[str]) -> 
 
 
 def folder_names(folder: str | os.PathLike[str]) -> list[str]:
-    """Names of the folders in a folder, and of links to folders, sorted; hidden ones are passed by.
+    """Names of the folders in a folder, and of links to folders, sorted, without hidden ones.
 
     Raises:
         OSError: the folder cannot be read.
@@ -108,12 +108,12 @@ def folder_names(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether a directory entry is a folder or a link to one; a link that leads in a circle is none."""
+    """Whether a directory entry is a folder or a link to one; a circular link is not."""
     return _is(entry.is_dir)
 
 
 def _is(question: Callable[[], bool]) -> bool:
-    """The answer of a directory entry; of a link that leads in a circle no."""
+    """The answer of a directory entry; False for a circular link."""
     try:
         return question()
     except OSError:
@@ -122,14 +122,13 @@ def _is(question: Callable[[], bool]) -> bool:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`, on any error it vanishes.
+    """Yield a temporary path beside `path`; on success it becomes `path`, on any error it is deleted.
 
-    Whatever lay at `path` stays untouched until the new file is complete and on disk, so a killed
-    process or a full disk never leaves half a file. The temporary name ends in `path`'s own suffix,
-    because some writers choose a format by it.
+    An old file at `path` stays until the new one is complete and on disk, so a killed process or a full disk never
+    leaves half a file. The temporary name has the suffix of `path`, because some writers choose a format by it.
 
     Args:
-        path: where the file shall be; its folder is created when missing.
+        path: of the file; its folder is created if it is missing.
 
     Yields:
         The temporary path to write to.
@@ -154,7 +153,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(prefix=_prefix(target), suffix=target.suffix, dir=target.parent)
     except OSError as error:
-        # With the name that the caller knows instead of the temporary one.
+        # Name the caller's path instead of the temporary one.
         raise OSError(error.errno, error.strerror, str(target)) from error
     os.close(handle)
     temporary = Path(name)
@@ -162,7 +161,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        # mkstemp makes files private; a model is meant to be read by others like any file of the user's.
+        # mkstemp makes files private; a model should have the usual permissions.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -174,10 +173,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
     """Delete the temporary files that killed writers of `path` left beside it.
 
-    Only for a file that no other process may be writing now.
+    Use it only if no other process can be writing the file now.
 
     Args:
-        path: what was given to `replacing`.
+        path: as given to `replacing`.
     """
     target = Path(path)
     for leftover in target.parent.glob(f"{glob.escape(_prefix(target))}*{glob.escape(target.suffix)}"):
@@ -185,7 +184,7 @@ def remove_leftovers(path: str | os.PathLike[str]) -> None:
 
 
 def _prefix(target: Path) -> str:
-    # Cut, so that a name as long as the file system allows leaves room for mkstemp's letters.
+    # Cut, so that the longest possible name leaves room for mkstemp's letters.
     return f".{target.stem[:32]}."
 
 
@@ -198,7 +197,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     r"""Write UTF-8 `text` to `path` as a whole or not at all.
 
-    What a file name holds that is not Unicode becomes \udc80 to \udcff, which is how JSON writes it.
+    Parts of a file name that are not Unicode become \udc80 to \udcff, as in JSON.
     """
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 

@@ -1,4 +1,4 @@
-"""From an image file of any kind to the uint8 RGB pixels that a network sees. Pillow and NumPy only."""
+"""From an image file of any kind to the uint8 RGB pixels of a network's input. Pillow and NumPy only."""
 
 import contextlib
 import io
@@ -38,33 +38,32 @@ IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 )
 
-# Beyond this a small file is a memory bomb. Pillow's own limit, which it enforces without being asked.
+# A small file with more pixels is a memory bomb. This is Pillow's own limit.
 MAX_PIXELS = 178_956_970
 
-# More broken files than this and a set is damaged as a whole: a copy that stopped, a wrong format.
+# With more broken files a whole set is damaged: an interrupted copy, or a wrong format.
 MAX_SKIPPED_SHARE = 0.05
 
-# So many pixels without any compression.
+# MAX_PIXELS without any compression.
 MAX_FILE_BYTES = 1 << 29
 
-# Of one processor, to decode one image. PNGs of all the pixels that are allowed, of one colour, took 1 s in RGB and
-# 5 s in 16-bit grey on a PC.
+# Processor time to decode one image. PNGs of MAX_PIXELS in one colour took 1 s in RGB and 5 s in 16-bit grey on a PC.
 MAX_SECONDS = 20.0
 
-# What we ask Pillow to open, the usual ones first: it loads its other plugins only when none of these fits. It knows
-# thirty formats more: rarely used code, some of it slow, and one has another program run what is in the file.
+# The formats that Pillow may open, the usual ones first: it loads its other plugins only if none of these fits. Of its
+# thirty other formats some are slow, and one runs another program on the file.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "DIB", "WEBP", "TIFF")
-# What servers send under any name; Pillow before 11.3 does not know it.
+# Servers send it under any name; Pillow before 11.3 does not know it.
 _NEW_FORMAT = "AVIF"
 
-# Bytes that a decoder gets at a time: between two helpings we look at the clock. A photo takes some dozens.
-_HELPING = 1 << 13
+# Bytes that a decoder gets at a time: the time is checked at each read. A photo takes some dozens.
+_READ_BYTES = 1 << 13
 
-# Larger pictures are decoded one at a time, whatever the number of threads: each needs up to a gigabyte.
+# Larger pictures are decoded one at a time in all threads together: each needs up to a gigabyte.
 _LARGE_PIXELS = 1 << 25
 _large = threading.Lock()
 
-# What brings a picture upright, by its EXIF orientation.
+# How to turn a picture upright, by its EXIF orientation.
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -76,13 +75,13 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Samples brought to 8 bits at once: their floats take 8 bytes each.
+# Samples converted to 8 bits at once: their floats take 8 bytes each.
 _SAMPLES = 1 << 20
 
-# Brings 16-bit and float samples to the 8 bits that every viewer shows.
+# Modes of 16-bit and float samples, which are converted to the 8 bits that every viewer shows.
 _WIDE_MODES = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
-# What `warnings.filterwarnings("ignore", module=...)` puts into the list of filters.
+# The entry that `warnings.filterwarnings("ignore", module=...)` adds to the list of filters.
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
@@ -97,13 +96,13 @@ def is_image_name(name: str) -> bool:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to 8-bit RGB as a viewer would show it: upright, transparency over white.
+    """Convert any mode to 8-bit RGB as a viewer shows it: upright, transparency over white.
 
     Args:
         image: an opened Pillow image of any mode (grey, palette, alpha, CMYK, 16-bit, float).
 
     Returns:
-        The same picture in mode RGB, turned upright by its EXIF orientation.
+        The picture in mode RGB, turned upright by its EXIF orientation.
     """
     turn = _TURNS.get(orientation_of(image))
     if turn is not None:
@@ -127,7 +126,7 @@ def _from_wide(image: Image.Image) -> Image.Image:
     rows = max(1, _SAMPLES // image.width)
     boxes = [(0, top, image.width, min(top + rows, image.height)) for top in range(0, image.height, rows)]
     top = 65535.0
-    # 16-bit files fill [0, 65535]; a mode-I or float file that stays within 8 bits is taken as it is.
+    # 16-bit files use [0, 65535]; a mode-I or float file within 8 bits is taken as it is.
     if image.mode in ("I", "F") and all(_samples(image, box).max(initial=0.0) <= 255.0 for box in boxes):
         top = 255.0
     grey = np.empty((image.height, image.width), np.uint8)
@@ -142,17 +141,17 @@ def _samples(image: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) to 8; 1 where there is none, or none that makes sense."""
+    """The EXIF orientation, 1 (upright) to 8; 1 if there is none, or an invalid one."""
     try:
         turned = image.getexif().get(_ORIENTATION, 1)
-    # A viewer shows the picture whatever lies in its EXIF, and Pillow raises nearly anything of it.
+    # A viewer shows the picture whatever its EXIF holds, and Pillow raises many kinds of exceptions for it.
     except Exception:
         return 1
     return turned if isinstance(turned, int) and 1 <= turned <= 8 else 1
 
 
 def read_image(path: str | os.PathLike[str]) -> bytes:
-    """Read an image file; what is none, a pipe or a device say, is an error and never waited for.
+    """Read an image file; a pipe or a device is an error, without waiting.
 
     Raises:
         OSError: the path cannot be read, is no regular file, or has more than `MAX_FILE_BYTES`.
@@ -163,45 +162,43 @@ def read_image(path: str | os.PathLike[str]) -> bytes:
 def open_header(data: bytes) -> ImageFile.ImageFile:
     """Open an image file without decoding it, if it is of a format that training reads.
 
-    Several threads may do so at once. What Pillow warns of is silenced from the first call on, for the whole
-    process: the filters of warnings belong to all threads, and to change them back would be a race.
+    Several threads can call it at once. From the first call on, Pillow's warnings are off for the whole process: all
+    threads share the warning filters, so restoring them would be a race.
 
     Args:
         data: the file.
 
     Returns:
-        The image, to be closed; when it is decoded `MAX_SECONDS` count from now.
+        The image, which the caller closes; decoding must end within `MAX_SECONDS` from now.
 
     Raises:
-        UnidentifiedImageError: of no such format.
-        Exception: nearly any other, of a damaged file.
+        UnidentifiedImageError: it is of another format.
+        Exception: almost any, for a damaged file.
     """
-    # Pillow warns of odd metadata and of bombs; ours is the limit that counts.
+    # Pillow warns of odd metadata and of bombs; our own limit decides.
     if _QUIET not in warnings.filters:
         warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        image = Image.open(_Helpings(data), formats=_FORMATS)
+        image = Image.open(_TimeLimitedReader(data), formats=_FORMATS)
     except UnidentifiedImageError:
         if _NEW_FORMAT not in Image.OPEN:
             raise
-        image = Image.open(_Helpings(data), formats=[_NEW_FORMAT])
-    image.decodermaxblock = _HELPING
+        image = Image.open(_TimeLimitedReader(data), formats=[_NEW_FORMAT])
+    image.decodermaxblock = _READ_BYTES
     return image
 
 
-def open_rgb(source: str | os.PathLike[str] | bytes, at_least: int = 0) -> Image.Image:
-    """Decode a whole image to RGB; anything wrong with it is one `FormatError`.
+def open_rgb(source: str | os.PathLike[str] | bytes) -> Image.Image:
+    """Decode a whole image to RGB; any fault in it is a `FormatError`.
 
     Args:
         source: a path, or the bytes of an image file.
-        at_least: with a number of pixels, a JPEG is shrunk to a half, a quarter or an eighth while it is decoded, which
-            is faster, as long as neither side gets shorter than this. 0 decodes every pixel.
 
     Returns:
         An 8-bit RGB Pillow image, fully decoded and upright.
 
     Raises:
-        FormatError: not an image, truncated, corrupt, over `MAX_PIXELS`, or `MAX_SECONDS` are not enough for it.
+        FormatError: it is not an image, is cut off or damaged, has over `MAX_PIXELS`, or takes over `MAX_SECONDS`.
         OSError: the path cannot be read, is no regular file, or has more than `MAX_FILE_BYTES`.
     """
     data = source if isinstance(source, bytes) else read_image(source)
@@ -211,8 +208,6 @@ def open_rgb(source: str | os.PathLike[str] | bytes, at_least: int = 0) -> Image
             pixels = image.width * image.height
             if pixels > MAX_PIXELS:
                 raise FormatError(f"{name}: {pixels:,} pixels, more than the {MAX_PIXELS:,} allowed")
-            if at_least:
-                image.draft(None, (at_least, at_least))
             with _large if pixels > _LARGE_PIXELS else contextlib.nullcontext():
                 image.load()
                 return to_rgb(image)
@@ -224,22 +219,22 @@ def open_rgb(source: str | os.PathLike[str] | bytes, at_least: int = 0) -> Image
         raise FormatError(
             f"{name}: unreadable image (not decoded within {MAX_SECONDS:g} s of processor time)"
         ) from error
-    # Pillow's plugins raise nearly anything on hostile input; all of it means the same to a caller.
+    # Pillow's plugins raise many kinds of exceptions on hostile input; they all mean the same to a caller.
     except Exception as error:
         reason = str(error).splitlines() or [type(error).__name__]
         raise FormatError(f"{name}: unreadable image ({reason[0]})") from error
 
 
 class _TooLong(Exception):
-    """An image took more than `MAX_SECONDS`. Not an OSError: Pillow takes some of those for an end of file."""
+    """An image took more than `MAX_SECONDS`. Not an OSError: Pillow treats some of those as the end of the file."""
 
 
-class _Helpings(io.BytesIO):
-    """The bytes of an image, for as long as there is processor time left for it.
+class _TimeLimitedReader(io.BytesIO):
+    """The bytes of an image, which stop when the processor time for it is used up.
 
-    A JPEG may paint its picture over and over, 20 ms for every 31 bytes at 4,000 x 4,000 pixels. Time is looked
-    at whenever a decoder wants more bytes. Those that take all bytes at once (WebP, TIFF, AVIF) are not stopped; the
-    limit of pixels bounds them. It is the thread's own time, so that a busy machine refuses nothing.
+    A JPEG can paint its picture again and again, 20 ms for every 31 bytes at 4,000 x 4,000 pixels. The time is
+    checked whenever a decoder asks for bytes. Decoders that take all bytes at once (WebP, TIFF, AVIF) are not stopped;
+    the limit of pixels bounds them. It is the time of the thread, so a busy machine refuses nothing.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -253,7 +248,7 @@ class _Helpings(io.BytesIO):
 
 
 def picture_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
-    """Width and height in pixels, read from the header alone; an EXIF rotation is not applied.
+    """Width and height in pixels, read from the header, without the EXIF rotation.
 
     Args:
         source: a path, or the bytes of an image file.
@@ -275,9 +270,8 @@ def picture_size(source: str | os.PathLike[str] | bytes) -> tuple[int, int]:
 def resized(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     """Resize an RGB image to the size before the crop.
 
-    The resize is a triangle (bilinear) filter, widened when shrinking so that every source pixel
-    counts (antialiasing), rounded to uint8. Training and runtime both call this one, because a second
-    implementation rounds ties the other way: 4 % of the pixels of an enlarged picture.
+    The resize is a triangle (bilinear) filter with antialiasing, rounded to uint8. Training and runtime both call this
+    function, because another implementation rounds ties the other way: 4 % of the pixels of an enlarged picture.
 
     Args:
         image: mode RGB.
@@ -289,13 +283,13 @@ def resized(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     top, left, rows, columns = preprocess.source_box(image.height, image.width)
     size = (preprocess.resize_width, preprocess.resize_height)
     if (rows, columns) != (image.height, image.width):
-        # Crop first: resize(box=...) would let the filter read pixels beyond the box.
+        # Crop first: with resize(box=...) the filter reads pixels outside the box.
         image = image.crop((left, top, left + columns, top + rows))
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def all_resized(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """`resized` of each of some pictures of one size; those that have the target's are handed back as they are.
+    """`resized` for pictures of one size; pictures that have the target size are returned as they are.
 
     Args:
         pixels: uint8 RGB, shape (pictures, height, width, 3).
@@ -310,7 +304,7 @@ def all_resized(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
 
 
 def fit(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
-    """Resize an RGB image and cut the centre: what a network sees of it.
+    """Resize an RGB image and crop the centre: the network's input.
 
     Args:
         image: mode RGB.
@@ -325,7 +319,7 @@ def fit(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """A PNG file of pixels, made quickly rather than small.
+    """A PNG file of pixels, with fast rather than strong compression.
 
     Args:
         pixels: uint8 (height, width, 3) RGB, or (height, width) grey.

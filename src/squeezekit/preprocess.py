@@ -1,4 +1,4 @@
-"""What a network expects of an image: one definition, carried in the `.sqz`, obeyed by data and runtime alike."""
+"""What a network expects of an image: one definition, stored in the file, for training and runtime."""
 
 import dataclasses
 import enum
@@ -7,32 +7,32 @@ from typing import Any
 
 __all__ = ["Fit", "Preprocess"]
 
-# A side beyond this is a lie in a file, not a network that anyone runs on a Pi.
+# A file with a larger side is damaged: no network for a Pi is that large.
 MAX_SIDE = 4096
 
 
 class Fit(enum.Enum):
-    """How a picture of any shape is brought to `resize_height` x `resize_width`."""
+    """How a picture of any shape becomes `resize_height` x `resize_width`."""
 
     SQUASH = "squash"
-    """Resize both sides on their own; the aspect ratio changes, nothing is cut away."""
+    """Resize each side by itself: the aspect ratio changes, and nothing is cut off."""
 
     COVER = "cover"
-    """Resize with the aspect ratio kept so that the picture just covers the size; the excess is cut away."""
+    """Keep the aspect ratio, resize until the picture covers the size, and cut off the excess."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Preprocess:
-    """From a picture to the network's input: resize, then cut the centre. Pixels stay uint8 RGB in [0, 255].
+    """From a picture to the network's input: resize, then crop the centre. Pixels stay uint8 RGB in [0, 255].
 
-    Scaling and mean subtraction are inside the network, so that whoever runs the file needs none of it.
+    Scaling and mean subtraction are layers of the network: a program that runs the file need not know them.
 
     Args:
         height: rows of the network's input, in pixels, in [1, 4096].
         width: columns of the network's input, in pixels, in [1, 4096].
         resize_height: rows after the resize and before the centre crop; at least `height`. 0 means `height`.
         resize_width: columns likewise; at least `width`. 0 means `width`.
-        fit: how the picture is brought to the resize size.
+        fit: how the picture becomes the resize size.
 
     Raises:
         ValueError: a side is out of range, or the crop is larger than the resized picture.
@@ -49,7 +49,7 @@ class Preprocess:
     fit: Fit = Fit.SQUASH
 
     def __post_init__(self) -> None:
-        # Frozen, so the defaults that depend on other fields are filled in once, here.
+        # The class is frozen: fill in the defaults that depend on other fields here.
         object.__setattr__(self, "resize_height", self.resize_height or self.height)
         object.__setattr__(self, "resize_width", self.resize_width or self.width)
         object.__setattr__(self, "fit", Fit(self.fit))
@@ -71,10 +71,10 @@ class Preprocess:
         return (self.resize_height - self.height) // 2, (self.resize_width - self.width) // 2
 
     def source_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Which part of a `height` x `width` picture is resized: top, left, rows, columns, in whole pixels.
+        """The part of a `height` x `width` picture that is resized: top, left, rows, columns, in whole pixels.
 
-        The cover fit cuts the excess away *before* the resize, in whole pixels, so that every
-        implementation of it resizes exactly the same pixels.
+        The cover fit cuts off the excess *before* the resize, in whole pixels, so that every
+        implementation resizes exactly the same pixels.
         """
         if self.fit is Fit.SQUASH:
             return 0, 0, height, width
@@ -91,7 +91,7 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Preprocess":
-        """Build from what `to_dict` gave.
+        """Build from the result of `to_dict`.
 
         Raises:
             ValueError: a field is missing, unknown or out of range.

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import pytest
 from keras import layers
@@ -60,4 +62,5 @@ def net(tmp_path_factory):
 @pytest.fixture
 def small_squeezenet(monkeypatch):
     """What the catalogue has under squeezenet-1.1 is the small network."""
-    monkeypatch.setitem(models.MODELS, "squeezenet-1.1", small)
+    entry = dataclasses.replace(models.MODELS["squeezenet-1.1"], build=small)
+    monkeypatch.setitem(models.MODELS, "squeezenet-1.1", entry)

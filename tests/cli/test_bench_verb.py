@@ -9,16 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import tiny_classifiers
-from squeezekit.cli import main
-from squeezekit.cli.remote import Remote
+from squeezekit.cli.ssh import Remote
 
-
-@pytest.fixture
-def model(tmp_path):
-    path = tmp_path / "colours.tflite"
-    path.write_bytes(tiny_classifiers.tflite("colours"))
-    return path
+QUICK = ("--runs", "20", "--processes", "1")
+HERE = ("--remote-program", f"{sys.executable} -m squeezekit")
 
 
 @pytest.fixture
@@ -37,20 +31,20 @@ def fake_ssh(tmp_path, monkeypatch):
     return log
 
 
-def test_the_table_and_the_json_say_the_same(model, capfd, monkeypatch):
+def test_the_table_has_every_model(model, squeezekit, monkeypatch):
     monkeypatch.setattr(sys.modules["squeezekit.runtime.bench"], "_THROUGHPUT_S", 0.05)
     monkeypatch.setattr(sys.modules["squeezekit.runtime.bench"], "_ENERGY_S", 0.1)
-    assert main(["bench", str(model), str(model), "--runs", "20", "--processes", "1"]) == 0
-    text = capfd.readouterr().out
+    status, text, _ = squeezekit("bench", model, model, *QUICK)
+    assert status == 0
     assert text.count(model.name) == 4
     assert "ratio to first" in text
     assert "Energy of an inference" in text
 
 
-def test_on_another_machine(model, fake_ssh, capfd):
-    words = ["bench", str(model), "--runs", "20", "--processes", "1", "--json", "--on", "ssh://pi@berry:2222"]
-    assert main([*words, "--remote-program", f"{sys.executable} -m squeezekit"]) == 0
-    found = json.loads(capfd.readouterr().out)
+def test_on_another_machine(model, fake_ssh, squeezekit):
+    status, out, _ = squeezekit("bench", model, *QUICK, "--json", "--on", "ssh://pi@berry:2222", *HERE)
+    assert status == 0
+    found = json.loads(out)
     assert found["on"] == "pi@berry"
     assert found["models"][0]["path"] == str(model)
     calls = fake_ssh.read_text()
@@ -59,24 +53,14 @@ def test_on_another_machine(model, fake_ssh, capfd):
     assert not folder.exists()
 
 
-def test_what_goes_wrong_there_is_one_line_here(model, fake_ssh, capfd):
-    assert main(["bench", str(model), "--on", "ssh://berry", "--remote-program", "no-such-program"]) == 2
-    assert "pip install squeezekit" in capfd.readouterr().err
+def test_what_goes_wrong_there_is_one_line_here(model, fake_ssh, squeezekit):
+    on = ("bench", model, "--on", "ssh://berry")
+    status, _, error = squeezekit(*on, "--remote-program", "no-such-program")
+    assert status == 2
+    assert "pip install squeezekit" in error
     model.write_bytes(b"GIF89a")
-    assert (
-        main(
-            [
-                "bench",
-                str(model),
-                "--on",
-                "ssh://berry",
-                "--remote-program",
-                f"{sys.executable} -m squeezekit",
-            ]
-        )
-        == 2
-    )
-    error = capfd.readouterr().err
+    status, _, error = squeezekit(*on, *HERE)
+    assert status == 2
     assert "neither a .sqz nor a .tflite" in error
     assert error.count("\n") == 1
 
@@ -114,7 +98,7 @@ SSHD = shutil.which("sshd") or next(filter(os.path.exists, ["/usr/sbin/sshd"]), 
 
 
 @pytest.mark.skipif(SSHD is None or shutil.which("ssh-keygen") is None, reason="no OpenSSH server here")
-def test_through_a_real_sshd(model, tmp_path, monkeypatch, capfd):
+def test_through_a_real_sshd(model, tmp_path, monkeypatch, squeezekit):
     port, keys = _free_port(), tmp_path / "keys"
     keys.mkdir(mode=0o700)
     for name in ("host", "user"):
@@ -144,23 +128,24 @@ def test_through_a_real_sshd(model, tmp_path, monkeypatch, capfd):
                     break
             time.sleep(0.1)
         program = f"env PYTHONPATH={os.pathsep.join(sys.path)} {sys.executable} -m squeezekit"
-        words = [
+        on = (
             "bench",
-            str(model),
-            "--runs",
-            "20",
-            "--processes",
-            "1",
+            model,
+            *QUICK,
             "--json",
             "--remote-program",
             program,
-        ]
-        assert main([*words, "--on", f"ssh://127.0.0.1:{port}"]) == 0
-        assert json.loads(capfd.readouterr().out)["models"][0]["latency_ms"]["median"] > 0
+            "--on",
+            f"ssh://127.0.0.1:{port}",
+        )
+        status, out, error = squeezekit(*on)
+        assert status == 0, error
+        assert json.loads(out)["models"][0]["latency_ms"]["median"] > 0
         # A host that nobody vouched for is not trusted.
         (keys / "known").write_text("")
-        assert main([*words, "--on", f"ssh://127.0.0.1:{port}"]) == 2
-        assert "host key is not known" in capfd.readouterr().err
+        status, _, error = squeezekit(*on)
+        assert status == 2
+        assert "host key is not known" in error
     finally:
         server.terminate()
         server.wait()

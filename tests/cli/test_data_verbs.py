@@ -54,7 +54,7 @@ def test_findings_are_1_and_fix_and_undo_put_them_right(folder, squeezekit):
     [
         (["check", "nowhere"], "No such folder: nowhere"),
         (["check", "."], ".: no images in class folders"),
-        (["check", ".", "--undo"], "nothing was set aside there"),
+        (["check", ".", "--undo"], "nothing is in quarantine there"),
         (["check", ".", "--undo", "--fix"], "Expected --undo or --fix, not both."),
         (["chek"], "No such command 'chek'"),
     ],

@@ -12,7 +12,11 @@ def test_demo_draws_trains_squeezes_and_predicts(tmp_path, capsys):
     words = ["demo", "-o", str(tmp_path), "--epochs", "1", "--images", "20", "--json"]
     assert main(words) == 0
     run = json.loads(capsys.readouterr().out)
-    assert [row["file"] for row in run["rows"]] == ["alexnet.tflite", "squeezenet.tflite", "model.sqz"]
+    assert [row["file"] for row in run["rows"]] == [
+        "alexnet.tflite",
+        "squeezenet-1.1-bypass.tflite",
+        "model.sqz",
+    ]
     assert run["prediction"]["label"] in run["labels"]
     assert len(run["labels"]) >= 8
     assert (tmp_path / "report.html").stat().st_size > 1000

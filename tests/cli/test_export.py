@@ -1,6 +1,7 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,8 +12,8 @@ from keras import layers
 from PIL import Image
 
 import net_files
-from squeezekit import compress, export
-from squeezekit.cli.export import command
+from squeezekit import codec, compress, export
+from squeezekit.cli.host.export import command
 from squeezekit.errors import FormatError
 
 
@@ -129,9 +130,69 @@ def test_the_published_network_brings_its_own_settings(folder, tmp_path):
     }
 
 
+@pytest.mark.parametrize("start", list(export.Start))
+def test_a_new_target_takes_one_line(folder, tmp_path, monkeypatch, start):
+    given = []
+
+    def write(network, path, options):
+        given.append((network, list(options.labels)))
+        Path(path).write_text("toy")
+
+    monkeypatch.setitem(
+        export.TARGETS, "toy", export.Target("toy", ".toy", "For a test.", write, start=start)
+    )
+    assert "toy          For a test. (.toy)" in call("--help").output
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    options = ["-o", tmp_path / "m.toy", "--target", "toy"]
+    result = call(folder / "hooked.keras", *options, "--labels", tmp_path / "labels.txt")
+    assert result.exit_code == 0, result.exception
+    assert result.output.endswith("m.toy: 3 bytes, float32, 2 classes\n")
+    ((network, labels),) = given
+    assert labels == ["cat", "dog"]
+    if start is export.Start.KERAS:
+        assert not any("Hooked" in type(layer).__name__ for layer in network.layers)
+        return
+    # Through a .tflite; a finished one is taken as it is, also out of a .sqz.
+    assert export.audit(network).inputs[0].dtype == "float32"
+    (tmp_path / "whole.tflite").write_bytes(network)
+    (tmp_path / "packed.sqz").write_bytes(codec.pack(network))
+    for name in ("whole.tflite", "packed.sqz"):
+        result = call(tmp_path / name, *options, "--json")
+        assert result.exit_code == 0, result.exception
+        assert given[-1] == (network, [])
+        assert json.loads(result.output)["input_shape"] == [1, 32, 32, 3]
+
+
+@pytest.mark.parametrize("words", [["--int8"], ["--target", "tflite-int8"]])
+def test_a_target_is_chosen_by_int8_or_by_name(folder, tmp_path, words):
+    result = call(
+        folder / "model.keras", "-o", tmp_path / "m.tflite", *words, "--calibrate", folder / "images"
+    )
+    assert result.exit_code == 0, result.exception
+    assert export.audit((tmp_path / "m.tflite").read_bytes()).inputs[0].dtype == "uint8"
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "calibration", "message"),
+    [
+        ("tflite-int8", None, None, "Expected calibration images"),
+        ("tflite", None, [], "Expected no calibration images"),
+        ("tflite", b"", None, "Expected a Keras network"),
+        ("wax", None, None, "a target of tflite, tflite-int8"),
+    ],
+)
+def test_what_does_not_fit_a_target_is_refused(tmp_path, name, network, calibration, message):
+    with pytest.raises(ValueError, match=message):
+        export.write(name, network, tmp_path / "m", export.ExportOptions(calibration=calibration))
+
+
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
+        ("model.keras", ["--target", "wax"], ValueError, "a target of tflite, tflite-int8"),
+        ("model.keras", ["--target", "tflite", "--int8"], ValueError, "--int8 with a target of integers"),
+        ("model.keras", ["--target", "tflite-int8"], ValueError, "--calibrate DATA together"),
+        ("model.tflite", [], ValueError, "Expected a .keras or .net file"),
         ("model.keras", ["--int8"], ValueError, "--calibrate DATA together"),
         ("model.keras", ["--calibrate", "x"], ValueError, "--calibrate DATA together"),
         ("model.keras", ["--per-channel"], ValueError, "--per-channel with --int8"),

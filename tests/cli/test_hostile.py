@@ -13,7 +13,6 @@ import hostile
 import tiny_classifiers
 from squeezekit import data, files, imaging
 from squeezekit.data import dataset as data_dataset
-from squeezekit.data import folder as data_folder
 
 
 @pytest.fixture(scope="module")
@@ -169,14 +168,14 @@ def test_an_image_that_vanishes_while_training(kept, photos, told, small_squeeze
         shutil.copy(photos / "red" / "one.png", photos / "red" / f"{number}.png")
         shutil.copy(photos / "blue" / "one.png", photos / "blue" / f"{number}.png")
     monkeypatch.setitem(data.batches.__kwdefaults__, "cache_bytes", kept)
-    opened = data_folder.open_dataset
+    opened = data_dataset.open_dataset
 
     def opened_then_gone(*words, **options):
         dataset = opened(*words, **options)
         os.unlink(dataset.train.paths[3])
         return dataset
 
-    monkeypatch.setattr("squeezekit.study.workshop.open_dataset", opened_then_gone)
+    monkeypatch.setattr("squeezekit.experiment.runner.open_dataset", opened_then_gone)
     status, out, err = told("train", photos, "-o", tmp_path / "out", "--epochs", "1", "--size", "32")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "gone or changed since it was checked (No such file or directory)" in err

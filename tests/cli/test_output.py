@@ -8,9 +8,16 @@ from squeezekit import quiet
 from squeezekit.cli import output
 
 
-def test_a_table_aligns_text_left_and_figures_right():
-    shown = output.table(["name", "n"], [["a", "1,000"], ["long name", "5"]], right=[1])
-    assert shown.splitlines() == ["name           n", "a          1,000", "long name      5"]
+def test_a_table_aligns_by_what_a_terminal_shows():
+    shown = output.table(
+        ["name", "n"], [["ねこ", "1,000"], ["cafe\u0301", "5"], ["a\x1b[2Jb", ""]], right=[1]
+    )
+    assert shown.splitlines() == [
+        "name        n",
+        "ねこ    1,000",
+        "cafe\u0301        5",
+        "a\N{REPLACEMENT CHARACTER}[2Jb",
+    ]
 
 
 def test_a_table_without_rows_is_its_header():

@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 import study_store
-from squeezekit.study import drawing
 
 
 @pytest.fixture
@@ -19,8 +18,8 @@ def test_it_writes_every_file_again(store, squeezekit):
     status, out, err = squeezekit("report", store, "--no-pictures")
     assert (status, err) == (0, "")
     assert out.startswith("97.3 KB, 965 times smaller than AlexNet")
-    names = {"report.html", "results.csv", "results.json", "pareto.svg", "effects.svg"}
-    names |= {"pareto.png", "effects.png"} if drawing.svg_to_bytes else set()
+    names = {f"{name}.{kind}" for name in ("pareto", "effects") for kind in ("svg", "png", "pdf")}
+    names |= {"report.html", "results.csv", "results.json"}
     assert {path.name for path in store.iterdir()} == names | {"results.jsonl", "study.json"}
     before = {name: (store / name).read_bytes() for name in names}
     for name in names:
@@ -42,9 +41,9 @@ def test_json(store, squeezekit):
     assert told["energy"]["kwh"] == 0.41
     assert [pick["pick"] for pick in told["picks"]] == ["within 1 point", "within 10 points"]
     assert told["picks"][1]["lost_over_5_points"] == ["sea"]
-    fire = told["effects"]["bytes"][0]
-    assert fire["levels"] == {"fire": "separable"}
-    assert fire["value"] == pytest.approx(np.exp(study_store.SAVED["separable"]), rel=0.001)
+    network = told["effects"]["bytes"][0]
+    assert network["levels"] == {"network": study_store.SEPARABLE}
+    assert network["value"] == pytest.approx(np.exp(study_store.SAVED[study_store.SEPARABLE]), rel=0.001)
     assert sum(share["value"] for share in told["shares_of_the_reduction"]) == pytest.approx(1)
 
 

@@ -19,7 +19,12 @@ def digest(path):
 
 
 def identity(out, name):
-    return Checkpoint.load(out / "work" / f"{name}.checkpoint.npz").identity
+    return Checkpoint.load(checkpoint(out, name)).identity
+
+
+def checkpoint(out, name):
+    (path,) = (out / "stages").glob(f"*/{name}.checkpoint.npz")
+    return path
 
 
 def test_train_is_taught_by_a_file(net, stripes_folder, tmp_path, squeezekit):
@@ -52,11 +57,11 @@ def test_squeeze_is_taught_in_the_stages_by_the_float_network(stripes_folder, tm
     assert "distil" not in identity(tmp_path, "squeezenet-1.1")
     assert "Teacher" in (tmp_path / "report.html").read_text()
     # Without the teacher the float network is the same, its compression is another training.
-    before = np.load(tmp_path / "work" / "squeezenet-1.1.checkpoint.npz")["v0"]
+    before = np.load(checkpoint(tmp_path, "squeezenet-1.1"))["v0"]
     status, _, err = squeezekit(*words, "--teacher", "none")
     assert status == 2
-    assert "1-quantize.checkpoint.npz is of a training with other distil" in err
-    np.testing.assert_array_equal(np.load(tmp_path / "work" / "squeezenet-1.1.checkpoint.npz")["v0"], before)
+    assert "a run with other distil" in err
+    np.testing.assert_array_equal(np.load(checkpoint(tmp_path, "squeezenet-1.1"))["v0"], before)
 
 
 @pytest.mark.parametrize(
@@ -80,4 +85,4 @@ def test_mistakes_are_one_line_before_any_training(
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert says in err
-    assert not list((tmp_path / "out").glob("work/*"))
+    assert not list((tmp_path / "out").glob("stages/*/*.npz"))

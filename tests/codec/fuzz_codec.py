@@ -24,9 +24,11 @@ else:
 
 with watched:
     from squeezekit import codec
-    from squeezekit.codec import bits, layout, lists, pool, skeleton, tensors
-    from squeezekit.codec.coders import coders_named
+    from squeezekit.codec import layout_section
     from squeezekit.codec.container import Section, join, split
+    from squeezekit.codec.entropy import bits, coders_named, headers
+    from squeezekit.codec.flatbuffer import skeleton
+    from squeezekit.codec.tensor import bias_pool, encoding
     from squeezekit.errors import FormatError
 from synthetic_tflite import Tensor, golden_model, tflite
 
@@ -65,17 +67,17 @@ def _tensor(data: bytes) -> None:
     # Alone, or beside copies of itself: headers of many are read in another way than those of few.
     copies = 5 if item & 4 else 1
     outputs = [np.empty(count, f"<u{item_bytes}") for _ in range(copies)]
-    parsers = [tensors.parser(data, count * item_bytes, item_bytes) for _ in outputs]
-    tensors.decode(lists.together(parsers), outputs)
+    parsers = [encoding.parse(data, count * item_bytes, item_bytes) for _ in outputs]
+    encoding.decode(headers.run_together(parsers), outputs)
     if copies > 1:
-        tensors.decode([tensors.parse(data, count * item_bytes, item_bytes)], outputs[:1])
+        encoding.decode([encoding.read(data, count * item_bytes, item_bytes)], outputs[:1])
     assert all(output.tobytes() == outputs[-1].tobytes() for output in outputs)
 
 
 def _pool(data: bytes) -> None:
     counts, data = _numbers(data, 3)
     counts = [count % 5000 + 1 for count in counts]
-    tensors.decode([pool.parse(data, counts)], [np.empty(sum(counts), "<u4")])
+    encoding.decode([bias_pool.read(data, counts)], [np.empty(sum(counts), "<u4")])
 
 
 def _file(data: bytes) -> None:
@@ -94,7 +96,7 @@ def _arrays(data: bytes) -> None:
 
 def _layout(data: bytes) -> None:
     (sqz_bytes, tensor_bytes), data = _numbers(data, 2)
-    layout.read_layout(data, sqz_bytes=sqz_bytes, tensor_bytes=tensor_bytes)
+    layout_section.read_layout(data, sqz_bytes=sqz_bytes, tensor_bytes=tensor_bytes)
 
 
 def _sections(data: bytes) -> None:
@@ -132,11 +134,13 @@ def seeds() -> dict[str, bytes]:
     ):
         for coder in sorted(codec.CODERS):
             item = array.itemsize.bit_length() - 1
-            payload = tensors.encode(array.tobytes(), item_bytes=array.itemsize, coders=coders_named(coder))
+            payload = encoding.encode(array.tobytes(), item_bytes=array.itemsize, coders=coders_named(coder))
             found[f"{name}-{coder}"] = b"\2" + number(399) + number(item) + payload
             found[f"{name}-{coder}-five"] = b"\2" + number(399) + number(item + 4) + payload
     lists = [np.arange(-20, 20) * 37, np.arange(9), np.arange(100) ** 2]
-    found["pool"] = b"\3" + number(39) + number(8) + number(99) + pool.encode(lists, coders_named("huffman"))
+    found["pool"] = (
+        b"\3" + number(39) + number(8) + number(99) + bias_pool.encode(lists, coders_named("huffman"))
+    )
     given = {"w": np.ones((3, 4), np.float32), "n": np.zeros(0, np.int8)}
     parts = split(codec.encode_tensors(given, coder="none"), arrays=True).parts
     directory = bytes(parts[Section.ARRAYS])[2:]

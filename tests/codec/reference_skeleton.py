@@ -79,7 +79,7 @@ assert sorted(TARGETS) == list(range(44))
 ITEMS = {"int32s": 4, "float32s": 4, "int64s": 8, "bytes": 1, "data": 1}
 
 
-class Walk:
+class Traversal:
     def __init__(self, size, streams, texts):
         self.file, self.streams, self.texts = bytearray(size), list(map(iter, streams)), iter(texts)
         self.cursor, self.last = 8, None
@@ -318,14 +318,14 @@ def skeleton(section, size, float_payload):
         context = text[max(0, place - 4) : place]
         last[context] = (last.get(context, 0) + digit) % 10
         plain[place] += last[context]
-    walk = Walk(size, streams, bytes(plain).split(b"\0")[:-1])
+    walk = Traversal(size, streams, bytes(plain).split(b"\0")[:-1])
     left = _all(numbers)
     fill_numbers(walk, left)
-    astray = [vtable for vtable in walk.vtables if vtable["place"] is None]
-    for place in sorted(place for _, place, _ in walk.waiting) + [vtable["tables"][0] for vtable in astray]:
+    detached = [vtable for vtable in walk.vtables if vtable["place"] is None]
+    for place in sorted(place for _, place, _ in walk.waiting) + [vtable["tables"][0] for vtable in detached]:
         walk.file[place : place + 4] = rest.take(4)
     spans = {}
-    for vtable in astray:
+    for vtable in detached:
         first = vtable["tables"][0]
         place = first - struct.unpack_from("<i", walk.file, first)[0]
         for table in vtable["tables"]:

@@ -14,9 +14,10 @@ from make_golden import FILES, FOLDER, GOLDEN, INFO
 from synthetic_tflite import Tensor, golden_model, tflite
 
 from squeezekit import codec
-from squeezekit.codec import bits, blob, layout, sqz
+from squeezekit.codec import layout_section, sqz
 from squeezekit.codec.container import Section, join, split
-from squeezekit.codec.flatbuffer import tensor_spans
+from squeezekit.codec.entropy import bits
+from squeezekit.codec.flatbuffer import generic_compression, tensor_spans
 from squeezekit.errors import FormatError
 
 # --- round trips ---------------------------------------------------------------------------------------------
@@ -93,15 +94,8 @@ def test_offsets_and_lengths_beyond_the_file():
 
 
 def test_too_large_a_file_is_refused():
-    with (
-        mock.patch("squeezekit.codec.sqz.MAX_FILE_BYTES", 100),
-        pytest.raises(FormatError, match="at most 100"),
-    ):
+    with mock.patch.object(sqz, "MAX_FILE_BYTES", 100), pytest.raises(FormatError, match="at most 100"):
         codec.pack(golden_model())
-
-
-def test_packing_is_deterministic(int8_tflite):
-    assert codec.pack(int8_tflite) == codec.pack(int8_tflite)
 
 
 def test_progress_counts_up_to_the_file(float_tflite):
@@ -206,10 +200,10 @@ def test_rebuilding_changes_nothing():
 
 
 def layout_with(**changes):
-    section = layout.read_layout(
+    section = layout_section.read_layout(
         golden_parts()[Section.LAYOUT], sqz_bytes=10**6, tensor_bytes=len(golden_parts()[Section.TENSORS])
     )
-    return layout.write_layout(dataclasses.replace(section, **changes))
+    return layout_section.write_layout(dataclasses.replace(section, **changes))
 
 
 def with_a_form(form):
@@ -237,7 +231,7 @@ def skeleton_of(numbers):
             {"layout": golden_parts()[Section.LAYOUT][:2] + b"1234" + golden_parts()[Section.LAYOUT][6:]},
             "checksum",
         ),
-        ({"layout": b"\x05" + golden_parts()[Section.LAYOUT][2:]}, "more|most|outside|short|leaves"),
+        ({"layout": b"\x05" + golden_parts()[Section.LAYOUT][2:]}, "more|most|outside|short"),
         ({"layout": layout_with(payload_bytes=(0, 1), pool_bytes=0), "tensors": b""}, "pool"),
         ({"layout": layout_with(payload_bytes=(0,), pool_bytes=3), "tensors": b"abc"}, "pool"),
         ({"layout": layout_with(payload_bytes=(0,), pool_bytes=0), "tensors": b""}, "other tensors"),
@@ -245,11 +239,11 @@ def skeleton_of(numbers):
         ({"skeleton": b""}, "cut short"),
         ({"skeleton": skeleton_of(b"")}, "method"),
         ({"skeleton": skeleton_of(b"\x09abc")}, "method"),
-        ({"skeleton": skeleton_of(b"\x00abc")}, "promised"),
+        ({"skeleton": skeleton_of(b"\x00abc")}, "do not expand"),
         ({"skeleton": skeleton_of(b"\x01\xff\xff")}, "decompress"),
         ({"skeleton": skeleton_of(b"\x02\xffabc")}, "decompress"),
         ({"skeleton": skeleton_of(b"\x02")}, "method"),
-        ({"skeleton": skeleton_of(blob.compress(bytes(10**6)))}, "promised"),
+        ({"skeleton": skeleton_of(generic_compression.compress(bytes(10**6)))}, "do not expand"),
         ({"skeleton": skeleton_of(b"\x00" + bytes(20))}, "too few|left over|cut short"),
         ({"tensors": golden_parts()[Section.TENSORS] + b"\0"}, "fill"),
         ({"tensors": with_a_form(9)}, "form 9"),
@@ -257,7 +251,7 @@ def skeleton_of(numbers):
         ({"info": b"\x02\x00\x00\x00\x00[]"}, "object"),
         ({"info": b"\x02\x00\x00\x00\x00{]"}, "JSON"),
         ({"info": b"\x02\x00\x00\x00\x00\xff\xff"}, "JSON"),
-        ({"info": b"\x40\x0d\x03\x00" + blob.compress(b"[" * 200_000)}, "JSON"),
+        ({"info": b"\x40\x0d\x03\x00" + generic_compression.compress(b"[" * 200_000)}, "JSON"),
     ],
 )
 def test_lies_behind_right_checksums(changes, reason):
@@ -285,15 +279,15 @@ def test_hostile_sections_never_crash(data):
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked():
-    zeros = layout.Layout(1 << 29, 0, 0, (5,))
-    file = rebuilt(layout=layout.write_layout(zeros), skeleton=b"\0", tensors=b"\x01\0\0\0\0")
+    zeros = layout_section.Layout(1 << 29, 0, 0, (5,))
+    file = rebuilt(layout=layout_section.write_layout(zeros), skeleton=b"\0", tensors=b"\x01\0\0\0\0")
     with pytest.raises(FormatError, match="too large to be true"):
         codec.unpack(file)
 
 
 def test_a_network_of_constants_still_comes_back():
     file = tflite([Tensor("zeros", "float32", (20_000,), bytes(80_000))])
-    with mock.patch.multiple(layout, FREE_BYTES=0, MAX_RATIO=4):
+    with mock.patch.multiple(layout_section, FREE_BYTES=0, MAX_RATIO=4):
         packed = codec.pack(file)
         assert len(packed) > len(file) / 4
         assert codec.unpack(packed) == file
@@ -317,7 +311,7 @@ def test_info_that_is_not_json(info):
 
 
 def test_unknown_coder():
-    with pytest.raises(ValueError, match="one of auto, huffman, none, rans, small"):
+    with pytest.raises(ValueError, match=r"one of auto, huffman, none, rans, small\. Received: coder='zstd'"):
         codec.pack(golden_model(), coder="zstd")
 
 

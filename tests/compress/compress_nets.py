@@ -1,10 +1,12 @@
-"""Small networks with everything that real ones have, and a few steps of training."""
+"""Small networks with everything that real ones have, a few steps of training, and single transforms on a kernel."""
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from squeezekit import compress
+from squeezekit.compress.hooked_layers import KernelHook
+from squeezekit.compress.techniques.share import Codebook
 
 CLASSES = 5
 
@@ -66,8 +68,9 @@ def compiled(model, how=EAGER):
 def fit(model, steps=4, how=EAGER):
     """Train `steps` steps of two images each, with the schedule that the model's techniques need."""
     x, y = batch(2 * steps)
-    schedule = compress.Schedule(model, total_steps=steps)
-    compiled(model, how).fit(x, y, batch_size=2, shuffle=False, verbose=0, callbacks=[schedule])
+    hooked = any(isinstance(layer, KernelHook) for layer in model._flatten_layers())
+    schedules = [compress.Schedule(model, total_steps=steps)] if hooked else []
+    compiled(model, how).fit(x, y, batch_size=2, shuffle=False, verbose=0, callbacks=schedules)
     return model
 
 
@@ -93,3 +96,96 @@ def fit_plain(model, how=EAGER):
     compiled(model, how).fit(x, y, verbose=0)
     assert not np.array_equal(before, outputs(model))
     return model
+
+
+def shaken(model, seed=0):
+    """The model with biases and statistics that are not zero: a removed channel must take them with it."""
+    random = np.random.default_rng(seed)
+    for layer in model._flatten_layers():
+        if isinstance(layer, layers.BatchNormalization):
+            shape = layer.moving_mean.shape
+            layer.moving_mean.assign(random.normal(size=shape) * 0.1)
+            layer.moving_variance.assign(random.uniform(0.5, 2, shape))
+            if layer.beta is not None:
+                layer.beta.assign(random.normal(size=shape))
+        elif isinstance(layer, layers.Conv2D | layers.Dense | layers.DepthwiseConv2D) and layer.use_bias:
+            layer.bias.assign(random.normal(size=layer.bias.shape) * 0.1)
+    return model
+
+
+def residual_net(seed=0):
+    """An inverted residual with BatchNorm and depthwise layers, squeeze and excite, and ops in the graph."""
+    keras.utils.set_random_seed(seed)
+    pixels = keras.Input((10, 10, 3))
+    x = layers.Conv2D(16, 3, padding="same", use_bias=False, name="stem")(pixels)
+    x = trunk = layers.BatchNormalization(name="stem_norm")(x)
+    for index in (1, 2):
+        y = layers.Conv2D(24, 1, activation="hard_silu", name=f"expand{index}")(x)
+        y = layers.ZeroPadding2D()(y)
+        y = layers.DepthwiseConv2D(3, use_bias=index == 1, name=f"depthwise{index}")(y)
+        y = layers.LeakyReLU()(layers.BatchNormalization(name=f"norm{index}")(y))
+        z = layers.Reshape((1, 1, 24))(layers.GlobalAveragePooling2D()(y))
+        z = layers.Conv2D(8, 1, activation="relu", name=f"excite{index}")(z)
+        z = layers.Conv2D(24, 1, name=f"gate{index}")(z)
+        y = layers.Multiply()([y, layers.ReLU(6.0)(z + 3.0) * (1 / 6)])
+        x = layers.Add()([layers.Conv2D(16, 1, name=f"project{index}")(y), x])
+    x = ops.concatenate([x, trunk], axis=-1)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, name="twice")(layers.MaxPooling2D(2)(x))
+    x = layers.Dense(20, activation="tanh", name="everywhere")(x)
+    x = layers.Dense(12, activation="relu", name="hidden")(layers.Flatten()(x))
+    return keras.Model(pixels, layers.Dense(CLASSES, name="fc")(layers.Dropout(0.1)(x)))
+
+
+def logits(model, seed=1):
+    """Outputs before a softmax: it would hide differences."""
+    images = np.random.default_rng(seed).normal(size=(4, *model.input_shape[1:])).astype("float32")
+    inside = model
+    if model.layers[-1].__class__ is layers.Softmax:
+        inside = keras.Model(model.input, model.layers[-1].input)
+    return ops.convert_to_numpy(inside(images))
+
+
+def widths(model):
+    """{name: number of output channels} of every convolution and product, nested ones too."""
+    return {
+        layer.name: layer.kernel.shape[-1]
+        for layer in model._flatten_layers()
+        if isinstance(layer, layers.Conv2D | layers.Dense) and not isinstance(layer, layers.DepthwiseConv2D)
+    }
+
+
+def weights(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype("float32")
+
+
+def built(transform, weight):
+    transform.build(weight.shape)
+    transform.adapt(weight)
+    return transform
+
+
+def book(weight, *args, **settings):
+    return built(Codebook(compress.ShareWeights(*args, **settings)), weight)
+
+
+def kernel_gradient(transform, weight, upstream):
+    return gradient(transform, weight, upstream, of="kernel")
+
+
+def gradient(transform, weight, upstream, of=None):
+    """What SGD with rate 1 takes from the kernel (or codebook) for the loss sum(upstream * kernel).
+
+    Through a whole Keras step, so that it runs on every backend.
+    """
+    size = weight.size
+    model = keras.Sequential([keras.Input((size,)), layers.Dense(1, use_bias=False, name="fc")])
+    hooked = compress.apply(model, compress.Quantize(8))
+    layer = hooked.get_layer("fc")
+    layer = type(layer).from_config(layer.stock_config() | {"transforms": [transform]})
+    hooked = keras.Sequential([keras.Input((size,)), layer])
+    layer.stored_kernel.assign(weight.reshape(size, 1))
+    hooked.compile(keras.optimizers.SGD(1.0), loss=lambda _, guess: ops.sum(guess), jit_compile=False)
+    variable = transform.codebook if isinstance(transform, Codebook) and of is None else layer.stored_kernel
+    before = ops.convert_to_numpy(variable.value).copy()
+    hooked.train_on_batch(upstream.reshape(1, size), np.zeros((1, 1), "float32"))
+    return before - ops.convert_to_numpy(variable.value)

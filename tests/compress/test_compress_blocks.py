@@ -4,106 +4,27 @@ import compress_nets as nets
 import keras
 import numpy as np
 import pytest
+from compress_blocks import (
+    Apart,
+    Closed,
+    Fire,
+    Forgetful,
+    Generous,
+    Late,
+    Mixed,
+    Perceptron,
+    Scaled,
+    Tower,
+    Wrong,
+)
 from keras import layers, ops
 
 from squeezekit import compress
 from squeezekit.compress.apply import hooked_layers
-from squeezekit.compress.blocks import HookedBlock
-from squeezekit.compress.hooks import KernelHook
+from squeezekit.compress.graph.nested_layers import HookedBlock
+from squeezekit.compress.hooked_layers import KernelHook
 
 ALL = "prune(0.6, schedule='constant', smallest=0) | share(3) | quantize(8)"
-
-
-def registered(kind):
-    return keras.saving.register_keras_serializable(package="blocks")(kind)
-
-
-@registered
-class Fire(layers.Layer):
-    """Layers made in `__init__` and built by the first call, names left to Keras."""
-
-    def __init__(self, squeeze, expand, **kwargs):
-        super().__init__(**kwargs)
-        self.squeeze = layers.Conv2D(squeeze, 1, activation="relu")
-        self.expand = [layers.Conv2D(expand, size, padding="same", activation="relu") for size in (1, 3)]
-        self.settings = {"squeeze": squeeze, "expand": expand}
-
-    def call(self, x):
-        x = self.squeeze(x)
-        return ops.concatenate([branch(x) for branch in self.expand], axis=-1)
-
-    def get_config(self):
-        return super().get_config() | self.settings
-
-
-@registered
-class Late(layers.Layer):
-    """Layers made and built in `build`, a weight and a shape rule of its own, and something to do in training."""
-
-    def __init__(self, filters, **kwargs):
-        super().__init__(**kwargs)
-        self.filters = filters
-
-    def build(self, input_shape):
-        self.gain = self.add_weight(name="gain", shape=(input_shape[-1],), initializer="ones")
-        self.down = layers.Conv2D(self.filters, 3, strides=2, use_bias=False)
-        self.down.build(input_shape)  # the sizes of what comes after are not worked out:
-        self.mix = layers.DepthwiseConv2D(3, padding="same")
-        self.mix.build((None, None, None, self.filters))
-        self.norm = layers.BatchNormalization()
-        self.norm.build((None, None, None, self.filters))
-        self.drop = layers.Dropout(0.2, seed=7)
-
-    def call(self, x, training=False):
-        return self.drop(self.norm(self.mix(self.down(x * self.gain)), training=training))
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], (input_shape[1] - 1) // 2, (input_shape[2] - 1) // 2, self.filters)
-
-    def get_config(self):
-        return super().get_config() | {"filters": self.filters}
-
-
-@registered
-class Tower(keras.Model):
-    """A sub-classed model with a block, a sequential model and a dict of layers in it."""
-
-    def __init__(self, width):
-        super().__init__(name="tower")
-        self.width = width
-        self.fire = Fire(width, width)
-        self.body = keras.Sequential([layers.Conv2D(width, 3), layers.GlobalAveragePooling2D()])
-        self.heads = {"class": layers.Dense(nets.CLASSES, activation="softmax")}
-
-    def call(self, x):
-        return self.heads["class"](self.body(self.fire(x)))
-
-    def get_config(self):
-        return {"width": self.width}
-
-
-@registered
-class Apart(layers.Layer):
-    """Takes two tensors and a setting, gives back two."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.left, self.right = layers.Dense(4), layers.EinsumDense("bc,cd->bd", 4)
-
-    def call(self, x, other, *, sign=1.0):
-        return self.left(x) + sign * self.right(other), self.right(x)
-
-
-@registered
-class Perceptron(layers.Layer):
-    """Without a single setting; compiles fast."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.hidden, self.outer = layers.Dense(8, activation="relu"), layers.Dense(nets.CLASSES)
-
-    def call(self, x):
-        return self.outer(self.hidden(x))
 
 
 def fires(seed=0):
@@ -163,7 +84,7 @@ def kernels(model):
 
 
 @pytest.mark.parametrize("make", [fires, tower])
-def test_blocks_train_save_strip_and_keep_their_promises(make, tmp_path):
+def test_blocks_train_save_strip_and_keep_their_invariants(make, tmp_path):
     model = make()
     original, before = kernels(model), nets.outputs(model)
     names = [layer.name for layer in model.layers]
@@ -175,10 +96,10 @@ def test_blocks_train_save_strip_and_keep_their_promises(make, tmp_path):
     assert [layer.name for layer in copy.layers] == names
     started = kernels(copy)
     nets.fit(copy, how=nets.COMPILED)
-    trained, promised = nets.outputs(copy), kernels(copy)
-    assert sorted(promised) == sorted(KERNELS[make])
-    assert compress.broken_promises(copy) == []
-    for name, kernel in promised.items():
+    trained, used = nets.outputs(copy), kernels(copy)
+    assert sorted(used) == sorted(KERNELS[make])
+    assert compress.invariant_violations(copy) == []
+    for name, kernel in used.items():
         assert not np.array_equal(kernel, started[name]), f"{name} was not trained"
         assert np.count_nonzero(kernel == 0) >= np.floor(0.6 * kernel.size + 0.5), name
         assert np.unique(kernel).size <= 8, name
@@ -186,7 +107,7 @@ def test_blocks_train_save_strip_and_keep_their_promises(make, tmp_path):
     copy.save(tmp_path / "model.keras")
     reloaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(nets.outputs(reloaded), trained)
-    assert compress.broken_promises(reloaded) == []
+    assert compress.invariant_violations(reloaded) == []
     assert [name for name, _ in hooked_layers(reloaded)] == KERNELS[make]
 
     plain = compress.strip(reloaded)
@@ -194,7 +115,7 @@ def test_blocks_train_save_strip_and_keep_their_promises(make, tmp_path):
     assert not any(isinstance(layer, HookedBlock | KernelHook) for layer in plain._flatten_layers())
     assert [type(layer) for layer in plain.layers] == [type(layer) for layer in model.layers]
     for name, kernel in kernels(plain).items():
-        np.testing.assert_array_equal(kernel, promised[name])
+        np.testing.assert_array_equal(kernel, used[name])
     plain.save(tmp_path / "plain.keras")
     assert b"squeezekit" not in (tmp_path / "plain.keras").read_bytes()
 
@@ -211,7 +132,7 @@ def test_a_block_trains_under_xla():
     nets.fit(model, how=nets.JIT)
     assert not np.array_equal(before, nets.outputs(model))
     assert len(list(hooked_layers(model))) == 2
-    assert compress.broken_promises(model) == []
+    assert compress.invariant_violations(model) == []
 
 
 def test_a_block_of_several_tensors_and_settings():
@@ -321,68 +242,6 @@ def test_transforms_in_a_block_compute_in_float32_under_a_mixed_policy():
     for every in model._flatten_layers():
         every.dtype_policy = "float32"
     assert not part.stored_kernel._autocast
-
-
-def test_a_part_refuses_what_would_bypass_its_transforms():
-    part = compress.apply(fires(), "quantize(8)").get_layer("fire").block.squeeze
-    with pytest.raises(ValueError, match="strip first"):
-        part.quantize("int8")
-    with pytest.raises(ValueError, match="strip first"):
-        part.enable_lora(2)
-
-
-class Closed(layers.Layer):
-    """Cannot be made again: what it is made of is no setting."""
-
-    def __init__(self, conv):
-        super().__init__(name="closed")
-        self.conv = conv
-
-    def call(self, x):
-        return self.conv(x)
-
-
-class Forgetful(Fire):
-    """Is made again with other sizes."""
-
-    def get_config(self):
-        return super().get_config() | {"expand": 3}
-
-
-class Generous(Closed):
-    """Its config holds the layer itself: the copy would be the original."""
-
-    def get_config(self):
-        return {"conv": self.conv}
-
-
-class Wrong(Closed):
-    def get_config(self):
-        return {"name": "closed"}
-
-
-class Scaled(Fire):
-    """A matrix of its own besides the layers in it."""
-
-    def build(self, input_shape):
-        self.matrix = self.add_weight(name="matrix", shape=(input_shape[-1], 2))
-        self.squeeze.build(input_shape)
-
-    def call(self, x):
-        return super().call(x)
-
-
-@registered
-class Mixed(layers.Layer):
-    """A block with a layer that no technique takes."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.conv = layers.Conv2D(4, 1)
-        self.apart = layers.SeparableConv2D(4, 1)
-
-    def call(self, x):
-        return self.apart(self.conv(x))
 
 
 def around(layer):

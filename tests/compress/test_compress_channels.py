@@ -1,4 +1,4 @@
-"""Channels go: what is left is a smaller network with the very outputs of the masked one."""
+"""Pruned channels: what is left is a smaller network with the outputs of the masked one."""
 
 import collections
 
@@ -6,52 +6,15 @@ import compress_nets as nets
 import keras
 import numpy as np
 import pytest
+from compress_nets import logits, residual_net, shaken, widths
 from keras import layers, ops
 
 from squeezekit import compress, models
-from squeezekit.compress.channels import ChannelMask, _expand, _runs
-from squeezekit.compress.couplings import ChannelGraph
-from squeezekit.compress.prune import ramp_sparsity
+from squeezekit.compress.graph.dependencies import ChannelDependencies
+from squeezekit.compress.techniques.magnitude import ramp_sparsity
+from squeezekit.compress.techniques.prune_channels import _expand, _runs
 
 AT_ONCE = {"start": 0.0, "end": 0.0}
-
-
-def shaken(model, seed=0):
-    """The model with biases and statistics that are not zero: a channel that goes must take them along."""
-    random = np.random.default_rng(seed)
-    for layer in model._flatten_layers():
-        if isinstance(layer, layers.BatchNormalization):
-            shape = layer.moving_mean.shape
-            layer.moving_mean.assign(random.normal(size=shape) * 0.1)
-            layer.moving_variance.assign(random.uniform(0.5, 2, shape))
-            if layer.beta is not None:
-                layer.beta.assign(random.normal(size=shape))
-        elif isinstance(layer, layers.Conv2D | layers.Dense | layers.DepthwiseConv2D) and layer.use_bias:
-            layer.bias.assign(random.normal(size=layer.bias.shape) * 0.1)
-    return model
-
-
-def residual_net(seed=0):
-    """An inverted residual with BatchNorm and depthwise layers, squeeze and excite, and ops in the graph."""
-    keras.utils.set_random_seed(seed)
-    pixels = keras.Input((10, 10, 3))
-    x = layers.Conv2D(16, 3, padding="same", use_bias=False, name="stem")(pixels)
-    x = trunk = layers.BatchNormalization(name="stem_norm")(x)
-    for index in (1, 2):
-        y = layers.Conv2D(24, 1, activation="hard_silu", name=f"expand{index}")(x)
-        y = layers.ZeroPadding2D()(y)
-        y = layers.DepthwiseConv2D(3, use_bias=index == 1, name=f"depthwise{index}")(y)
-        y = layers.LeakyReLU()(layers.BatchNormalization(name=f"norm{index}")(y))
-        z = layers.Reshape((1, 1, 24))(layers.GlobalAveragePooling2D()(y))
-        z = layers.Conv2D(8, 1, activation="relu", name=f"excite{index}")(z)
-        z = layers.Conv2D(24, 1, name=f"gate{index}")(z)
-        y = layers.Multiply()([y, layers.ReLU(6.0)(z + 3.0) * (1 / 6)])
-        x = layers.Add()([layers.Conv2D(16, 1, name=f"project{index}")(y), x])
-    x = ops.concatenate([x, trunk], axis=-1)
-    x = layers.DepthwiseConv2D(3, depth_multiplier=2, name="twice")(layers.MaxPooling2D(2)(x))
-    x = layers.Dense(20, activation="tanh", name="everywhere")(x)
-    x = layers.Dense(12, activation="relu", name="hidden")(layers.Flatten()(x))
-    return keras.Model(pixels, layers.Dense(nets.CLASSES, name="fc")(layers.Dropout(0.1)(x)))
 
 
 def small(network, **options):
@@ -70,24 +33,6 @@ NETS = {
 }
 
 
-def logits(model, seed=1):
-    """Outputs before a softmax: it would hide differences."""
-    images = np.random.default_rng(seed).normal(size=(4, *model.input_shape[1:])).astype("float32")
-    inside = model
-    if model.layers[-1].__class__ is layers.Softmax:
-        inside = keras.Model(model.input, model.layers[-1].input)
-    return ops.convert_to_numpy(inside(images))
-
-
-def widths(model):
-    """{name: number of output channels} of every convolution and product, nested ones too."""
-    return {
-        layer.name: layer.kernel.shape[-1]
-        for layer in model._flatten_layers()
-        if isinstance(layer, layers.Conv2D | layers.Dense) and not isinstance(layer, layers.DepthwiseConv2D)
-    }
-
-
 def branches_together(counts):
     """`counts` with the sum of both expand branches as one."""
     together = collections.Counter()
@@ -101,7 +46,7 @@ def test_the_smaller_network_has_the_outputs_of_the_masked_one(name):
     """Every layer loses exactly round(share * channels), but the last; outputs, names and order stay."""
     model = shaken(NETS[name]())
     masked = compress.apply(model, compress.PruneChannels(0.4, **AT_ONCE))
-    assert compress.broken_promises(masked) == []
+    assert compress.invariant_violations(masked) == []
     plain = compress.strip(masked)
 
     expected = logits(masked)
@@ -164,7 +109,7 @@ def test_the_score_does_not_change_when_scale_moves_from_a_layer_to_the_next():
 
 def test_tied_channels_are_one_group():
     """Both projections and the stem feed one trunk: 16 tied channels, and 24 behind each expansion."""
-    graph = ChannelGraph(residual_net())
+    graph = ChannelDependencies(residual_net())
     sites = {site.name: site for site in graph.sites}
     trunk = sites["stem"].outputs
     for name in ("project1", "project2"):
@@ -172,7 +117,7 @@ def test_tied_channels_are_one_group():
     np.testing.assert_array_equal(sites["gate1"].outputs, sites["expand1"].outputs)
     np.testing.assert_array_equal(sites["twice"].inputs, np.tile(trunk, 2))
     np.testing.assert_array_equal(sites["everywhere"].inputs, np.repeat(np.tile(trunk, 2), 2))
-    assert graph.strangers == []
+    assert graph.unknown == []
     assert graph.fixed[sites["fc"].outputs].all()
     assert not graph.fixed[trunk].any()
 
@@ -222,14 +167,16 @@ def test_channels_go_along_zhu_and_guptas_curve_and_may_come_back_until_the_end(
     model = compress.apply(nets.tiny_net(), "prune_channels(0.5, end=0.8)")
     conv, fc = model.get_layer("conv"), model.get_layer("fc")
     for step in range(1, 8):
-        compress.advance(model, compress.Moment(step, 10))
+        compress.advance(model, compress.TrainingProgress(step, 10))
         gone = np.flatnonzero(~fc.effective_kernel().any(axis=1))
         assert gone.size == np.floor(16 * ramp_sparsity(step / 10, 0.5, 0.0, 0.8) + 0.5)
-        assert np.all(conv.effective_kernel().any(axis=(0, 1, 2))), "what makes a channel goes on learning"
+        assert np.all(conv.effective_kernel().any(axis=(0, 1, 2))), (
+            "the filters of a masked channel go on learning"
+        )
     fc.stored_kernel.assign(
         ops.convert_to_numpy(fc.stored_kernel.value) * np.where(np.isin(range(16), gone), 99, 1)[:, None]
     )
-    compress.advance(model, compress.Moment(8, 10))
+    compress.advance(model, compress.TrainingProgress(8, 10))
     final = np.flatnonzero(~fc.effective_kernel().any(axis=1))
     assert final.size == 8
     assert not np.isin(final, gone).any()
@@ -241,70 +188,16 @@ def test_points_of_the_schedule_may_be_steps():
     model = compress.apply(nets.tiny_net(), compress.PruneChannels(0.5, start=4, end=6))
     gone = []
     for step in range(8):
-        compress.advance(model, compress.Moment(step, 8))
+        compress.advance(model, compress.TrainingProgress(step, 8))
         gone.append(16 - np.count_nonzero(model.get_layer("fc").effective_kernel().any(axis=1)))
     assert gone[:5] == [0] * 5
     assert 0 < gone[5] < 8
     assert gone[6:] == [8, 8]
 
 
-PARTNERS = {
-    "prune": compress.Prune(0.8, smallest=0),
-    "share": compress.ShareWeights(3),
-    "quantize": compress.Quantize(8),
-}
-
-
-@pytest.mark.parametrize("partner", PARTNERS)
-@pytest.mark.parametrize("first", [True, False])
-def test_it_trains_saves_and_keeps_promises_with_every_other_technique(partner, first, tmp_path):
-    pair = (compress.PruneChannels(0.4), PARTNERS[partner])
-    model = nets.fire_net(batch_norm=True)
-    for technique in pair if first else pair[::-1]:
-        model = compress.apply(model, technique)
-    before = nets.outputs(model)
-    nets.fit(model)
-    assert compress.broken_promises(model) == []
-    trained = nets.outputs(model)
-    assert not np.array_equal(before, trained)
-
-    model.save(tmp_path / "model.keras")
-    reloaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(nets.outputs(reloaded), trained)
-    plain = compress.strip(reloaded)
-    np.testing.assert_allclose(nets.outputs(plain), trained, atol=1e-6, rtol=0)
-    assert max(widths(plain).values()) <= 10  # fewer where prune emptied a channel
-    for kernel in nets.plain_kernels(plain).values():
-        assert partner != "share" or np.unique(kernel).size <= 8
-        steps = kernel / np.abs(kernel).max() * 127
-        assert partner != "quantize" or np.abs(steps - np.round(steps)).max() < 1e-3
-    if partner != "quantize":
-        return
-    plain.save(tmp_path / "plain.keras")
-    assert b"squeezekit" not in (tmp_path / "plain.keras").read_bytes()
-    again = keras.saving.load_model(tmp_path / "plain.keras")
-    np.testing.assert_array_equal(nets.outputs(again), nets.outputs(plain))
-    nets.fit_plain(again)
-
-
 def test_it_trains_under_xla():
     model = nets.fit(compress.apply(nets.tiny_net(), "prune_channels(0.5)"), how=nets.JIT)
     assert widths(compress.strip(model)) == {"conv": 8, "fc": nets.CLASSES}
-
-
-def test_a_killed_training_goes_on_to_the_same_result(tmp_path):
-    def steps(model, first, last):
-        x, y = nets.batch(8)
-        schedule = compress.Schedule(model, total_steps=8, initial_step=first)
-        model.fit(x[first:last], y[first:last], batch_size=1, shuffle=False, verbose=0, callbacks=[schedule])
-
-    unbroken, broken = (nets.compiled(compress.apply(nets.tiny_net(), "prune_channels(0.5)")) for _ in "ab")
-    steps(unbroken, 0, 8)
-    for first, last in ((0, 3), (3, 8)):
-        steps(broken, first, last)
-        broken.save(tmp_path / "checkpoint.keras")
-        broken = keras.saving.load_model(tmp_path / "checkpoint.keras")
-    np.testing.assert_array_equal(nets.outputs(unbroken), nets.outputs(broken))
 
 
 def test_a_layer_that_is_called_twice_and_a_nested_model_that_is_called_twice():
@@ -320,6 +213,94 @@ def test_a_layer_that_is_called_twice_and_a_nested_model_that_is_called_twice():
     plain = compress.strip(masked)
     np.testing.assert_allclose(logits(plain), logits(masked), atol=1e-6)
     assert widths(plain) == {"first": 4, "twice": 4, "inner": 4, "fc": 3}
+
+
+class Mixed(layers.Layer):
+    def call(self, x):
+        return ops.flip(x, axis=-1)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Mixed,
+        lambda: layers.Conv2D(8, 1, groups=2),
+        lambda: layers.LayerNormalization(),
+        lambda: layers.Softmax(),
+        lambda: layers.Activation("softmax"),
+        lambda: layers.Conv2DTranspose(8, 2),
+        lambda: layers.Permute((3, 2, 1)),
+        lambda: layers.BatchNormalization(axis=1),
+        lambda: layers.Rescaling(np.arange(8.0)),
+        lambda: lambda x: x * np.arange(8.0, dtype="float32"),
+        lambda: lambda x: ops.roll(x, 1, axis=-1),
+    ],
+)
+def test_what_is_not_understood_keeps_its_channels(make):
+    """Only `free`, which does not touch it, loses channels."""
+    keras.utils.set_random_seed(0)
+    entry = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 1, name="held")(entry)
+    x = make()(x)
+    x = layers.Conv2D(8, 1, name="free")(x)
+    model = keras.Model(entry, layers.Conv2D(2, 1, name="last")(x))
+    graph = ChannelDependencies(model)
+    assert len(graph.unknown) == 1
+    for name in ("held", "last"):
+        assert graph.fixed[next(site for site in graph.sites if site.name == name).outputs].all()
+    # Kernels of kinds that no technique can transform are refused unless they are named.
+    names = [layer.name for layer in model.layers if isinstance(layer, layers.Conv2DTranspose)]
+    masked = compress.apply(model, compress.PruneChannels(0.5, **AT_ONCE), skip=names)
+    plain = compress.strip(masked)
+    counts = widths(plain)
+    assert (counts["held"], counts["free"], counts["last"]) == (8, 4, 2)
+    np.testing.assert_allclose(logits(plain), logits(masked), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_network_that_was_not_written_here():
+    """Inverted residuals with squeeze and excite: MobileNetV3Small with random weights."""
+    keras.utils.set_random_seed(0)
+    model = keras.applications.MobileNetV3Small(
+        (64, 64, 3), weights=None, classes=5, classifier_activation=None
+    )
+    masked = compress.apply(shaken(model), compress.PruneChannels(0.3, **AT_ONCE))
+    plain = compress.strip(masked)
+    assert ChannelDependencies(model).unknown == []
+    expected = logits(masked)
+    np.testing.assert_allclose(logits(plain), expected, atol=1e-5 * np.abs(expected).max())
+    assert compress.measure(plain).macs < 0.6 * compress.measure(model).macs
+
+
+def test_nothing_to_remove_is_refused():
+    with pytest.raises(ValueError, match=r"prune_channels\(0.5\) applies"):
+        compress.apply(keras.Sequential([keras.Input((8,)), layers.Dense(3)]), "prune_channels(0.5)")
+    with pytest.raises(ValueError, match="strip it first"):
+        compress.shrink(compress.apply(nets.tiny_net(), "quantize()"))
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("prune_channels(1.0)", "share=1.0"),
+        ("prune_channels(0.5, scope='all')", "scope='all'"),
+        ("prune_channels(0.5, multiple_of=3)", "multiple_of=3"),
+        ("prune_channels(0.5, end=1.5)", "end=1.5"),
+        ("prune_channels(0.5, start=-1)", "start=-1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(line, word):
+    with pytest.raises(ValueError, match=word):
+        compress.parse(line)
+
+
+def test_numbers_survive_being_written_as_runs():
+    for numbers in ([], [-1, -1, 0, 1, 2, 7, 8, -1], [3, 3, 4], [0], [-1, 0, -1]):
+        np.testing.assert_array_equal(_expand(_runs(np.array(numbers, int))), numbers)
+    assert _runs(np.tile(np.arange(256), 36)) == [[0, 256]] * 36
+
+
+# shrink
 
 
 def test_shrink_takes_what_feeds_dead_channels_only():
@@ -362,95 +343,3 @@ def test_shrink_keeps_a_channel_of_a_layer_that_nothing_reads():
     smaller = compress.shrink(model)
     assert widths(smaller) == {"made": 1, "read": 2}
     np.testing.assert_allclose(logits(smaller), 1)
-
-
-class Mixed(layers.Layer):
-    def call(self, x):
-        return ops.flip(x, axis=-1)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        Mixed,
-        lambda: layers.Conv2D(8, 1, groups=2),
-        lambda: layers.LayerNormalization(),
-        lambda: layers.Softmax(),
-        lambda: layers.Activation("softmax"),
-        lambda: layers.Conv2DTranspose(8, 2),
-        lambda: layers.Permute((3, 2, 1)),
-        lambda: layers.BatchNormalization(axis=1),
-        lambda: layers.Rescaling(np.arange(8.0)),
-        lambda: lambda x: x * np.arange(8.0, dtype="float32"),
-        lambda: lambda x: ops.roll(x, 1, axis=-1),
-    ],
-)
-def test_what_is_not_understood_keeps_its_channels(make):
-    """Only `free`, which does not touch it, loses channels."""
-    keras.utils.set_random_seed(0)
-    entry = keras.Input((8, 8, 3))
-    x = layers.Conv2D(8, 1, name="held")(entry)
-    x = make()(x)
-    x = layers.Conv2D(8, 1, name="free")(x)
-    model = keras.Model(entry, layers.Conv2D(2, 1, name="last")(x))
-    graph = ChannelGraph(model)
-    assert len(graph.strangers) == 1
-    for name in ("held", "last"):
-        assert graph.fixed[next(site for site in graph.sites if site.name == name).outputs].all()
-    # Kernels of kinds that no technique can transform are refused unless they are named.
-    names = [layer.name for layer in model.layers if isinstance(layer, layers.Conv2DTranspose)]
-    masked = compress.apply(model, compress.PruneChannels(0.5, **AT_ONCE), skip=names)
-    plain = compress.strip(masked)
-    counts = widths(plain)
-    assert (counts["held"], counts["free"], counts["last"]) == (8, 4, 2)
-    np.testing.assert_allclose(logits(plain), logits(masked), atol=1e-5)
-
-
-@pytest.mark.slow
-def test_a_network_that_was_not_written_here():
-    """Inverted residuals with squeeze and excite: MobileNetV3Small with random weights."""
-    keras.utils.set_random_seed(0)
-    model = keras.applications.MobileNetV3Small(
-        (64, 64, 3), weights=None, classes=5, classifier_activation=None
-    )
-    masked = compress.apply(shaken(model), compress.PruneChannels(0.3, **AT_ONCE))
-    plain = compress.strip(masked)
-    assert ChannelGraph(model).strangers == []
-    expected = logits(masked)
-    np.testing.assert_allclose(logits(plain), expected, atol=1e-5 * np.abs(expected).max())
-    assert compress.measure(plain).macs < 0.6 * compress.measure(model).macs
-
-
-def test_nothing_to_remove_is_refused():
-    with pytest.raises(ValueError, match=r"prune_channels\(0.5\) applies"):
-        compress.apply(keras.Sequential([keras.Input((8,)), layers.Dense(3)]), "prune_channels(0.5)")
-    with pytest.raises(ValueError, match="strip it first"):
-        compress.shrink(compress.apply(nets.tiny_net(), "quantize()"))
-
-
-@pytest.mark.parametrize(
-    ("line", "word"),
-    [
-        ("prune_channels(1.0)", "share=1.0"),
-        ("prune_channels(0.5, scope='all')", "scope='all'"),
-        ("prune_channels(0.5, multiple_of=3)", "multiple_of=3"),
-        ("prune_channels(0.5, end=1.5)", "end=1.5"),
-        ("prune_channels(0.5, start=-1)", "start=-1"),
-    ],
-)
-def test_settings_out_of_range_are_refused(line, word):
-    with pytest.raises(ValueError, match=word):
-        compress.parse(line)
-
-
-def test_numbers_survive_being_written_as_runs():
-    for numbers in ([], [-1, -1, 0, 1, 2, 7, 8, -1], [3, 3, 4], [0], [-1, 0, -1]):
-        np.testing.assert_array_equal(_expand(_runs(np.array(numbers, int))), numbers)
-    assert _runs(np.tile(np.arange(256), 36)) == [[0, 256]] * 36
-
-
-def test_a_mask_is_rebuilt_from_its_config():
-    model = compress.apply(nets.fire_net(), "prune_channels(0.5, multiple_of=4)")
-    (mask,) = model.get_layer("expand3x3").transforms
-    assert isinstance(mask, ChannelMask)
-    assert ChannelMask.from_config(mask.get_config()).get_config() == mask.get_config()

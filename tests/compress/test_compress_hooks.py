@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from squeezekit import compress
 from squeezekit.compress.apply import hooked_layers
-from squeezekit.compress.hooks import HookedConv2D
+from squeezekit.compress.hooked_layers import HOOKED
 
 ALL = "prune(0.6, schedule='constant', smallest=0) | share(3) | quantize(8)"
 
@@ -83,7 +83,7 @@ def test_transforms_compute_in_float32_under_a_mixed_policy(recipe, policy):
     exact = layer.effective_kernel()
     seen = []
     layer.convolution_op = lambda inputs, kernel: (
-        seen.append(kernel) or HookedConv2D.convolution_op(layer, inputs, kernel)
+        seen.append(kernel) or HOOKED[layers.Conv2D].convolution_op(layer, inputs, kernel)
     )
     for every in model._flatten_layers():  # the transforms too: they must not care
         every.dtype_policy = policy
@@ -98,7 +98,7 @@ def test_transforms_compute_in_float32_under_a_mixed_policy(recipe, policy):
     np.testing.assert_array_equal(layer.effective_kernel(), exact)
 
 
-def test_training_under_bfloat16_keeps_every_promise_in_float32():
+def test_training_under_bfloat16_keeps_every_invariant_in_float32():
     model = compress.apply(nets.tiny_net(), "prune(0.6, smallest=0) | share(3) | quantize(8)")
     for layer in model._flatten_layers():
         layer.dtype_policy = "mixed_bfloat16"
@@ -108,7 +108,7 @@ def test_training_under_bfloat16_keeps_every_promise_in_float32():
         layer.dtype_policy = "float32"
     after = model.get_layer("conv").effective_kernel()
     assert not np.array_equal(before, after)
-    assert compress.broken_promises(model) == []
+    assert compress.invariant_violations(model) == []
     np.testing.assert_allclose(nets.outputs(compress.strip(model)), nets.outputs(model), atol=1e-6)
 
 
@@ -155,7 +155,7 @@ def test_every_kind_of_kernel_is_hooked_with_its_output_channels(kind, tmp_path)
     copy.compile(keras.optimizers.SGD(0.1), "mse", **nets.EAGER)
     copy.fit(x, np.ones(copy(x).shape, "float32"), verbose=0)
     assert not np.array_equal(hooked.effective_kernel(), kernel), "nothing was trained"
-    assert compress.broken_promises(copy) == []
+    assert compress.invariant_violations(copy) == []
     copy.save(tmp_path / "model.keras")
     reloaded, plain = keras.saving.load_model(tmp_path / "model.keras"), compress.strip(copy)
     trained = ops.convert_to_numpy(copy(x))
@@ -293,13 +293,26 @@ def test_hooked_layers_refuse_what_would_bypass_their_transforms():
 @pytest.mark.parametrize(
     ("recipe", "word"),
     [
-        ("share(3) | quantize(8, per_channel=True)", "distinct values, 8 were promised"),
+        ("share(3) | quantize(8, per_channel=True)", "distinct values instead of 8"),
         ("quantize(8) | quantize(5)", "off the grid of 255 values"),
     ],
 )
 def test_a_technique_that_would_undo_an_earlier_one_is_refused(recipe, word):
     with pytest.raises(ValueError, match=word):
         compress.apply(nets.fire_net(), recipe)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"Hooked{kind}{size}D" for kind in ("Conv", "DepthwiseConv") for size in (1, 2)),
+        *("HookedConv3D", "HookedConv1DTranspose", "HookedConv2DTranspose", "HookedConv3DTranspose"),
+        *("HookedDense", "HookedEinsumDense", "HookedBlock"),
+        *("Mask", "ChannelMask", "Codebook", "Grid", "ActivationGrid"),
+    ],
+)
+def test_saved_models_know_the_classes_by_these_names(name):
+    assert keras.saving.get_registered_object(f"squeezekit>{name}").__name__ == name
 
 
 def test_the_empty_recipe_copies():

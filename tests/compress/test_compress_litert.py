@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers
 
 from squeezekit import compress, export
-from squeezekit.compress.activations import ActivationGrid
+from squeezekit.compress.techniques.activations import ActivationGrid
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the converter needs TensorFlow"

@@ -1,14 +1,12 @@
 import numpy as np
 import pytest
-import tensorflow as tf
-from data_pictures import make_classes, picture, read, save
 from PIL import Image, ImageEnhance
 
+from data_pictures import make_classes, picture, read, save
 from squeezekit import imaging
+from squeezekit.data import Split, cache, open_dataset
 from squeezekit.data import augment as changes
-from squeezekit.data import pictures
 from squeezekit.data.augment import Augment
-from squeezekit.data.folder import Split, open_dataset
 from squeezekit.data.pipeline import batches
 from squeezekit.preprocess import Preprocess
 
@@ -38,7 +36,6 @@ def test_augmentation_reaches_every_crop_and_both_directions(tmp_path):
 
 def shifts_of(folder, **options):
     """How far each picture of a stream is shifted and whether it is mirrored, and all that could be."""
-    # A PNG, which the fused source decodes exactly too.
     path = save(folder / "a.png", 20, 14)
     sides = Preprocess(20, 14)
     many = Split([str(path)] * 600, np.zeros(600, np.int32))
@@ -55,14 +52,10 @@ def shifts_of(folder, **options):
     return [possible[image.tobytes()] for image in pixels[0]], set(possible.values())
 
 
-@pytest.mark.parametrize("cache_bytes", [pictures.CACHE_BYTES, 0])
+@pytest.mark.parametrize("cache_bytes", [cache.CACHE_BYTES, 0])
 def test_a_picture_without_a_margin_is_shifted_with_its_border_repeated(tmp_path, cache_bytes):
     seen, possible = shifts_of(tmp_path, cache_bytes=cache_bytes)
     assert set(seen) == possible
-
-
-def test_a_fused_picture_without_a_margin_is_shifted_as_much(tmp_path):
-    assert shifts_of(tmp_path, fused=True)[0] == shifts_of(tmp_path)[0]
 
 
 def test_without_cropping_nothing_is_shifted(split):
@@ -73,6 +66,15 @@ def test_without_cropping_nothing_is_shifted(split):
     assert {image.tobytes() for image in pixels[0]} == {image.tobytes() for image in inputs[0]}
 
 
+def changed(pixels, draws, augment):
+    """The pictures of a batch with their colours changed, float32."""
+    after = np.empty(pixels.shape, np.float32)
+    change = changes.changing(draws, augment)
+    for number, (image, target) in enumerate(zip(pixels, after, strict=True)):
+        change(number, image, target)
+    return after
+
+
 def test_colour_change_matches_pillow():
     image = Image.fromarray(
         np.clip(picture(16, 16), 60, 190)
@@ -80,9 +82,9 @@ def test_colour_change_matches_pillow():
     augment = Augment(brightness=0.0, contrast=0.2, saturation=0.2)
     draws = np.full((1, changes._HIDE_ROW), 0.5, np.float32)
     draws[0, changes._CONTRAST], draws[0, changes._SATURATION] = 1.0, 0.0
-    ours = changes.changed(tf.constant(np.asarray(image)[np.newaxis]), tf.constant(draws), augment)
+    ours = changed(np.asarray(image)[np.newaxis], draws, augment)
     theirs = ImageEnhance.Contrast(ImageEnhance.Color(image).enhance(0.8)).enhance(1.2)
-    assert np.abs(ours.numpy()[0] - np.asarray(theirs, np.float32)).max() <= 2.0
+    assert np.abs(ours[0] - np.asarray(theirs, np.float32)).max() <= 2.0
 
 
 def test_colour_change_is_the_formula_whatever_the_size():
@@ -90,7 +92,7 @@ def test_colour_change_is_the_formula_whatever_the_size():
     pixels = generator.integers(0, 256, (2, 190, 130, 3)).astype(np.uint8)
     assert pixels[0].size / 3 > changes._BAND
     draws = generator.random((2, changes._HIDE_ROW))
-    ours = changes.changed(tf.constant(pixels), tf.constant(draws, tf.float32), Augment()).numpy()
+    ours = changed(pixels, draws.astype(np.float32), Augment())
     for image, draw, found in zip(pixels.astype(np.float64), 2 * draws - 1, ours, strict=True):
         contrast, saturation = 1 + 0.2 * draw[changes._CONTRAST], 1 + 0.2 * draw[changes._SATURATION]
         luma = (image @ (0.299, 0.587, 0.114))[..., np.newaxis]
@@ -100,20 +102,20 @@ def test_colour_change_is_the_formula_whatever_the_size():
 
 
 def test_brightness_shifts_all_alike():
-    pixels = tf.constant(np.full((1, 4, 4, 3), 100, np.uint8))
+    pixels = np.full((1, 4, 4, 3), 100, np.uint8)
     draws = np.full((1, changes._HIDE_ROW), 1.0, np.float32)
-    lighter = changes.changed(pixels, tf.constant(draws), Augment(brightness=0.1, contrast=0, saturation=0))
-    np.testing.assert_allclose(lighter.numpy(), 125.5, rtol=1e-6)
-    same = changes.changed(pixels, tf.constant(draws), Augment(brightness=0, contrast=0, saturation=0))
-    np.testing.assert_array_equal(same.numpy(), 100.0)
+    lighter = changed(pixels, draws, Augment(brightness=0.1, contrast=0, saturation=0))
+    np.testing.assert_allclose(lighter, 125.5, rtol=1e-6)
+    same = changed(pixels, draws, Augment(brightness=0, contrast=0, saturation=0))
+    np.testing.assert_array_equal(same, 100.0)
 
 
 def test_cutout_hides_one_square_whose_centre_is_anywhere():
     plain = Augment(brightness=0, contrast=0, saturation=0, cutout=0.5)
     draws = np.random.default_rng(2).random((300, plain.draws), np.float32)
     draws[:2, changes._HIDE_ROW :] = [[0.5, 0.5], [0, 0.999]]
-    pixels = tf.constant(np.full((300, 8, 12, 3), 200, np.uint8))
-    found = changes.changed(pixels, tf.constant(draws), plain).numpy()
+    pixels = np.full((300, 8, 12, 3), 200, np.uint8)
+    found = changed(pixels, draws, plain)
     hidden = (found == 127.5).all(axis=-1)
     assert set(np.unique(found)) == {127.5, 200.0}
     # Of its 4 x 4 places those beyond the picture are lost.

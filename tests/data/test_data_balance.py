@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from data_pictures import make_classes
 
-from squeezekit.data import class_weights, open_dataset, oversampled
-from squeezekit.data.folder import Split
+from data_pictures import make_classes
+from squeezekit.data import Split, class_weights, open_dataset, oversampled
 from squeezekit.errors import DataError
 
 

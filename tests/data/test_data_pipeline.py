@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_pictures import assert_same, make_classes, picture, read, save
 from PIL import Image
 
+from data_pictures import assert_same, make_classes, picture, read
 from squeezekit import imaging
-from squeezekit.data import fused, pictures
+from squeezekit.data import Split, cache, open_dataset
 from squeezekit.data.augment import Augment
-from squeezekit.data.folder import Split, open_dataset
 from squeezekit.data.pipeline import batches, steps_per_epoch
 from squeezekit.preprocess import Fit, Preprocess
 
@@ -26,7 +25,7 @@ def split(tmp_path_factory):
     return open_dataset(root, test=0, validation=0).train
 
 
-@pytest.mark.parametrize("cache_bytes", [pictures.CACHE_BYTES, 0])
+@pytest.mark.parametrize("cache_bytes", [cache.CACHE_BYTES, 0])
 def test_evaluation_is_in_order_and_complete(split, cache_bytes):
     pixels, labels = read(batches(split, SMALL, batch_size=8, cache_bytes=cache_bytes))
     assert [len(batch) for batch in pixels] == [8, 8, 6]
@@ -87,11 +86,11 @@ def test_stream_does_not_depend_on_cores_or_cache(split):
 
     first = with_threads(1, 0)
     assert_same(first, with_threads(5, 0))
-    assert_same(first, with_threads(1, pictures.CACHE_BYTES))
-    assert_same(first, with_threads(5, pictures.CACHE_BYTES))
+    assert_same(first, with_threads(1, cache.CACHE_BYTES))
+    assert_same(first, with_threads(5, cache.CACHE_BYTES))
 
 
-@pytest.mark.parametrize("cache_bytes", [pictures.CACHE_BYTES, 0])
+@pytest.mark.parametrize("cache_bytes", [cache.CACHE_BYTES, 0])
 @pytest.mark.parametrize("start", [1, 3, 4])
 def test_resumed_stream_is_the_tail_of_an_unbroken_one(split, start, cache_bytes):
     options = {"batch_size": 4, "training": True, "seed": 7, "epochs": 4, "cache_bytes": cache_bytes}
@@ -113,11 +112,10 @@ def test_resumed_stream_is_the_tail_of_an_unbroken_one(split, start, cache_bytes
         {"batch_size": 4, "start_step": 6},
         {"batch_size": 4, "start_step": -1},
         {"batch_size": 4, "start_epoch": 1, "start_step": 1},
-        {"batch_size": 4, "shard": (2, 2)},
-        {"batch_size": 4, "shard": (0, 0)},
-        {"batch_size": 1, "shard": (1, 3)},
-        {"batch_size": 8, "shard": (0, 3), "training": True},
-        {"batch_size": 4, "fused": True},
+        {"batch_size": 4, "worker": (2, 2)},
+        {"batch_size": 4, "worker": (0, 0)},
+        {"batch_size": 1, "worker": (1, 3)},
+        {"batch_size": 8, "worker": (0, 3), "training": True},
     ],
 )
 def test_batches_refuses(split, options):
@@ -128,11 +126,11 @@ def test_batches_refuses(split, options):
 def test_pictures_are_decoded_once_per_split_and_let_go_with_it(split, monkeypatch):
     mine = Split(split.paths, split.labels)
     read(batches(mine, SMALL, batch_size=4))
-    kept = pictures._cached[mine][1]
+    kept = cache._cached[mine][1]
     read(batches(mine, Preprocess(10, 10, 16, 16), batch_size=4, training=True))
-    assert pictures._cached[mine][1] is kept
+    assert cache._cached[mine][1] is kept
     read(batches(mine, Preprocess(10, 10), batch_size=4))
-    assert pictures._cached[mine][1].shape == (22, 10, 10, 3)
+    assert cache._cached[mine][1].shape == (22, 10, 10, 3)
     gone = weakref.ref(mine)
     del mine, kept
     gc.collect()
@@ -186,18 +184,6 @@ def test_training_and_runtime_see_the_same_pixels(tmp_path, fit, suffix, sides):
     assert difference(paths, preprocess).max() == 0
 
 
-def test_jpegs_decode_bit_for_bit_alike(tmp_path):
-    for number, options in enumerate(
-        [{}, {"quality": 30}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}]
-    ):
-        path = tmp_path / f"{number}.jpg"
-        Image.fromarray(picture(77, 101, number)).save(path, **options)
-        # No resize at all, so that only the decoders can differ.
-        assert difference([path], Preprocess(77, 101)).max() == 0
-    Image.fromarray(picture(77, 101)).convert("L").save(tmp_path / "grey.jpg")
-    assert difference([tmp_path / "grey.jpg"], Preprocess(77, 101)).max() == 0
-
-
 def real_images():
     for root in (os.environ.get("SQUEEZEKIT_DATA"), Path(__file__).parents[3] / "shared" / "data"):
         if root and (Path(root) / "intel" / "test").is_dir():
@@ -233,24 +219,22 @@ def test_odd_kinds_reach_the_network_as_the_runtime_sees_them(tmp_path):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("shard", [(0, 1), (1, 2)])
+@pytest.mark.parametrize("worker", [(0, 1), (1, 2)])
 def test_a_stream_resumed_at_a_step_is_the_tail_and_reads_nothing_before_it(
-    split, monkeypatch, training, shard
+    split, monkeypatch, training, worker
 ):
-    steps = steps_per_epoch(split, 3, shard[1]) if training else -(-len(split) // (3 * shard[1]))
+    steps = steps_per_epoch(split, 3, worker[1]) if training else -(-len(split) // (3 * worker[1]))
     options = {
         "batch_size": 3,
         "training": training,
         "seed": 7,
         "epochs": 3,
-        "shard": shard,
+        "worker": worker,
         "cache_bytes": 0,
     }
     pixels, labels = read(batches(split, SMALL, **options))
     opened = []
-    monkeypatch.setattr(
-        pictures, "resized", lambda *arguments: opened.append(1) or imaging.resized(*arguments)
-    )
+    monkeypatch.setattr(cache, "resized", lambda *arguments: opened.append(1) or imaging.resized(*arguments))
     tail = read(batches(split, SMALL, start_epoch=1, start_step=2, **options))
     assert_same((pixels[steps + 2 :], labels[steps + 2 :]), tail)
     assert len(opened) == sum(map(len, tail[1]))
@@ -261,7 +245,7 @@ def test_workers_together_train_on_what_one_alone_would(split, workers):
     options = {"training": True, "seed": 3, "epochs": 2}
     alone = read(batches(split, SMALL, batch_size=3 * workers, **options))
     parts = [
-        read(batches(split, SMALL, batch_size=3, shard=(one, workers), **options)) for one in range(workers)
+        read(batches(split, SMALL, batch_size=3, worker=(one, workers), **options)) for one in range(workers)
     ]
     for kind in (0, 1):
         together = [np.concatenate(step) for step in zip(*(part[kind] for part in parts), strict=True)]
@@ -274,14 +258,14 @@ def test_workers_together_train_on_what_one_alone_would(split, workers):
 def test_workers_in_order_are_disjoint_complete_and_equally_long(split, images, batch_size, workers):
     some = Split(split.paths[:images], np.arange(images, dtype=np.int32))
     parts = [
-        read(batches(some, SMALL, batch_size=batch_size, shard=(one, workers)))[1] for one in range(workers)
+        read(batches(some, SMALL, batch_size=batch_size, worker=(one, workers)))[1] for one in range(workers)
     ]
     assert sorted(np.concatenate([label for part in parts for label in part]).tolist()) == list(range(images))
     assert len({len(part) for part in parts}) == 1
     assert max(len(label) for part in parts for label in part) <= batch_size
     # The worker with the fewest images, resumed at its very last batch.
     last = batches(
-        some, SMALL, batch_size=batch_size, shard=(workers - 1, workers), start_step=len(parts[0]) - 1
+        some, SMALL, batch_size=batch_size, worker=(workers - 1, workers), start_step=len(parts[0]) - 1
     )
     np.testing.assert_array_equal(read(last)[1][0], parts[-1][-1])
 
@@ -291,9 +275,7 @@ def test_pictures_in_a_file_are_decoded_once_and_leave_nothing_behind(split, tmp
     options = {"batch_size": 4, "training": True, "epochs": 2}
     expected = read(batches(mine, SMALL, **options))
     opened = []
-    monkeypatch.setattr(
-        pictures, "resized", lambda *arguments: opened.append(1) or imaging.resized(*arguments)
-    )
+    monkeypatch.setattr(cache, "resized", lambda *arguments: opened.append(1) or imaging.resized(*arguments))
     for _ in range(2):
         assert_same(expected, read(batches(mine, SMALL, cache_bytes=0, cache_folder=tmp_path, **options)))
     assert len(opened) == len(mine)
@@ -303,85 +285,13 @@ def test_pictures_in_a_file_are_decoded_once_and_leave_nothing_behind(split, tmp
 def test_without_room_on_the_disk_pictures_are_decoded_anew(split, tmp_path, monkeypatch):
     mine = Split(split.paths, split.labels)
     expected = read(batches(split, SMALL, batch_size=8))
-    monkeypatch.setattr(pictures, "_SHARE_OF_DISK", 0)
+    monkeypatch.setattr(cache, "_SHARE_OF_DISK", 0)
     assert_same(expected, read(batches(mine, SMALL, batch_size=8, cache_bytes=0, cache_folder=tmp_path)))
-    monkeypatch.setattr(pictures, "_SHARE_OF_DISK", 1)
+    monkeypatch.setattr(cache, "_SHARE_OF_DISK", 1)
 
     def full(*args, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pictures.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr(cache.tempfile, "TemporaryFile", full)
     assert_same(expected, read(batches(mine, SMALL, batch_size=8, cache_bytes=0, cache_folder=tmp_path)))
-    assert mine not in pictures._cached
-
-
-@pytest.mark.parametrize("fit", Fit)
-@pytest.mark.parametrize("kind", ["plain", "turned", "cmyk", "png"])
-def test_fused_pictures_are_nearly_those_of_the_runtime(tmp_path, fit, kind):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    suffix, options = {"turned": (".jpg", {"exif": exif}), "png": (".png", {})}.get(kind, (".jpg", {}))
-    # Not smaller, two, four and more than eight times as large; smooth, so that finer sampling makes no difference.
-    for number, (height, width) in enumerate([(30, 20), (90, 70), (170, 131), (300, 420)]):
-        rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-        smooth = np.stack([rows * 255, columns * 255, (rows + columns) * 127], axis=-1).astype(np.uint8)
-        image = Image.fromarray(smooth)
-        image = image.convert("CMYK") if kind == "cmyk" else image
-        image.save(tmp_path / f"{number}{suffix}", quality=95, **options) if suffix == ".jpg" else image.save(
-            tmp_path / f"{number}{suffix}"
-        )
-    some = as_split(sorted(tmp_path.iterdir()))
-    plain = Augment(brightness=0, contrast=0, saturation=0)
-    options = {"batch_size": 4, "training": True, "epochs": 2, "augment": plain, "cache_bytes": 0}
-    exact, _ = read(batches(some, Preprocess(24, 20, 28, 26, fit=fit), **options))
-    rough, _ = read(batches(some, Preprocess(24, 20, 28, 26, fit=fit), fused=True, **options))
-    for ours, theirs in zip(rough, exact, strict=True):
-        assert ours.shape == theirs.shape
-        assert np.abs(ours - theirs).mean() < 3
-        assert np.abs(ours - theirs).max() < 16
-
-
-def test_a_fused_stream_does_not_depend_on_cores(split):
-    def with_threads(count):
-        options = tf.data.Options()
-        options.threading.private_threadpool_size = count
-        return read(batches(split, SMALL, batch_size=4, training=True, fused=True).with_options(options))
-
-    assert_same(with_threads(1), with_threads(5))
-
-
-def test_only_plain_jpegs_are_decoded_by_tensorflow(tmp_path):
-    image = Image.fromarray(picture(30, 44))
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    whole = save(tmp_path / "plain.jpg").read_bytes()
-    turned = save(tmp_path / "turned.jpg", exif=exif).read_bytes()
-    begin = turned.index(b"Exif") - 4
-    segment = turned[begin : begin + 2 + int.from_bytes(turned[begin + 2 : begin + 4], "big")]
-    # The turning comes late, behind a segment of 4 KB.
-    (tmp_path / "late.jpg").write_bytes(
-        whole[:20] + b"\xff\xed\x10\x00" + bytes(0xFFE) + segment + whole[20:]
-    )
-    assert np.array_equal(
-        np.asarray(imaging.open_rgb(tmp_path / "late.jpg")),
-        np.asarray(imaging.open_rgb(tmp_path / "turned.jpg")),
-    )
-    (tmp_path / "junk.jpg").write_bytes(whole + b"junk")
-    (tmp_path / "empty.jpg").write_bytes(b"")
-    image.save(tmp_path / "xmp.jpg", xmp=b'http://ns.adobe.com/xap/1.0/\0<x tiff:Orientation="6"/>')
-    image.convert("CMYK").save(tmp_path / "cmyk.jpg")
-    image.save(tmp_path / "png.jpg", "PNG")
-    found = {path.name for path in tmp_path.iterdir() if fused._plain(tf.io.read_file(str(path)))}
-    assert found == {"plain.jpg"}
-
-
-def test_decoding_shrinks_a_jpeg_no_further_than_is_asked(tmp_path):
-    path = save(tmp_path / "a.jpg", 210, 330)
-    assert [imaging.open_rgb(path, side).size for side in (0, 210, 100, 30, 10)] == [
-        (330, 210),
-        (330, 210),
-        (165, 105),
-        (83, 53),
-        (42, 27),
-    ]
-    assert imaging.open_rgb(save(tmp_path / "a.png", 210, 330), 10).size == (330, 210)
+    assert mine not in cache._cached

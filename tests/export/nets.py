@@ -1,4 +1,4 @@
-"""Small classifiers that have each thing that an export can stumble over, and inputs that tell classes apart."""
+"""Small classifiers with everything that is hard to export, and images of classes that they tell apart."""
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ def fire_net(*, separable=False, batch_norm=True, side=SIDE, seed=0):
         x = layers.Concatenate(name=f"{name}_concat")([one, block(three, x, batch_norm)])
     x = layers.Dropout(0.5, name="dropout")(x)
     x = layers.GlobalAveragePooling2D(name="mean")(layers.Conv2D(CLASSES, 1, name="last")(x))
-    return settled(keras.Model(image, layers.Softmax(name="probabilities")(x), name="fire_net"), seed)
+    return fitted(keras.Model(image, layers.Softmax(name="probabilities")(x), name="fire_net"), seed)
 
 
 def dense_net(*, seed=0):
@@ -38,7 +38,7 @@ def dense_net(*, seed=0):
     x = layers.Conv2D(6, 5, strides=4, padding="same", activation="relu", name="conv1")(x)
     x = layers.Dense(16, activation="relu", name="hidden")(layers.Flatten(name="flatten")(x))
     x = layers.Dense(CLASSES, name="last")(x)
-    return settled(keras.Model(image, layers.Softmax(name="probabilities")(x), name="dense_net"), seed)
+    return fitted(keras.Model(image, layers.Softmax(name="probabilities")(x), name="dense_net"), seed)
 
 
 def block(convolution, x, batch_norm):
@@ -48,8 +48,8 @@ def block(convolution, x, batch_norm):
     return layers.ReLU(name=f"{convolution.name}_relu")(x)
 
 
-def settled(model, seed):
-    """BatchNorms with statistics of their own, and a last layer fitted to tell the classes of `pictures` apart."""
+def fitted(model, seed):
+    """The model with BatchNorm statistics of its own, and a last layer fitted to the classes of `pictures`."""
     random = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):

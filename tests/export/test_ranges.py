@@ -1,4 +1,4 @@
-"""Ranges that a network was trained with are those of the file; calibration gives the rest."""
+"""Trained ranges are in the file exactly; the others are calibrated."""
 
 import warnings
 
@@ -22,7 +22,7 @@ RANGES = {
 
 
 def outputs(tflite, kind):
-    """(scale, zero point) of what each operation of a kind gives, in order."""
+    """(scale, zero point) of the output of each operation of a kind, in order."""
     steps = [step for step in export.audit(tflite).operations if step.name == kind]
     return [(step.outputs[0].scales[0], step.outputs[0].zero_points[0]) for step in steps]
 
@@ -119,11 +119,11 @@ def test_ranges_without_calibration_are_refused(both, tmp_path):
         export.litert(both[0], tmp_path / "m.tflite", ranges=RANGES)
 
 
-def test_a_range_of_what_litert_does_not_store_warns(both, tmp_path):
+def test_a_range_of_an_output_that_the_file_does_not_have_warns(both, tmp_path):
     model = both[0]
     export.litert(model, tmp_path / "float.tflite")
     image = nets.pictures(1)[0].astype("float32")
-    with pytest.warns(UserWarning, match="nothing of what conv1 give"):
+    with pytest.warns(UserWarning, match="no output of conv1"):
         # What enters the ReLU that is fused into the convolution.
         set_ranges((tmp_path / "float.tflite").read_bytes(), model, {"conv1": (-1.0, 1.0)}, [image])
     with warnings.catch_warnings():

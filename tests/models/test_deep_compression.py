@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 import net_files
 from squeezekit import export, models, runtime
 from squeezekit.errors import FormatError
-from squeezekit.models import deep_compression
+from squeezekit.models import published_net
 
 DATA = Path(os.environ.get("SQUEEZEKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 PUBLISHED = DATA / "deep-compression" / "compressed_SqueezeNet.net"
@@ -22,7 +22,7 @@ SMALL = [(4, 3, 3, 3), (5, 4, 1, 1)]
 
 
 def parse(data, shapes=SMALL):
-    return deep_compression._parse(data, [(rows, columns, i, o) for o, i, rows, columns in shapes])
+    return published_net._parse(data, [(rows, columns, i, o) for o, i, rows, columns in shapes])
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_gaps_beyond_the_layer_are_named():
 def test_the_longest_file_is_read_and_no_more(tmp_path):
     sizes = [np.prod(shape) for shape in net_files.published_shapes()]
     biases = sum(shape[0] for shape in net_files.published_shapes())
-    assert 26 * 1028 + 4 * biases + sum(n + (n + 1) // 2 for n in sizes) == deep_compression._MAX_BYTES
+    assert 26 * 1028 + 4 * biases + sum(n + (n + 1) // 2 for n in sizes) == published_net._MAX_BYTES
     with open(tmp_path / "huge.net", "wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(FormatError, match=r"huge\.net: not a Deep Compression SqueezeNet \(goes on"):

@@ -1,4 +1,4 @@
-"""The networks against their published sizes, and against the shapes that users bring."""
+"""The networks against their published sizes, and on inputs of other sizes."""
 
 import keras
 import numpy as np
@@ -66,7 +66,7 @@ def test_width_multiplies_channels():
     assert models.squeezenet((64, 64, 3), 5, width=0.5).get_layer("conv1").filters == 32
 
 
-def test_batch_norm_stands_where_it_is_asked_for():
+def test_norm_says_where_batch_norm_is():
     def norms(where):
         model = models.squeezenet((64, 64, 3), 5, norm=where, bypass="complex")
         return [layer.name for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]

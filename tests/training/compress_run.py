@@ -1,4 +1,4 @@
-"""What the test of kills runs in a process of its own: a recipe on a small network, over and over the same."""
+"""For the test of kills: the same recipe on the same small network, in a process of its own."""
 
 import sys
 from pathlib import Path

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from squeezekit.training.adamw import FusedAdamW
+from squeezekit.training.fused_adamw import FusedAdamW
 
 
 def _trained(optimizer: keras.optimizers.Optimizer, steps: int) -> list[np.ndarray]:

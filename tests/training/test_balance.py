@@ -1,4 +1,4 @@
-"""What is done about classes of unequal size reaches the training, and leaves other trainings as they were."""
+"""The setting for classes of unequal size reaches the training; without it nothing changes."""
 
 import dataclasses
 
@@ -36,7 +36,7 @@ def test_classes_of_unequal_size(tmp_path, monkeypatch, balance, weights, steps)
     assert settings.to_dict() == SETTINGS.to_dict() | ({"balance": balance} if balance != "none" else {})
 
 
-def test_weights_count_for_the_teacher_too():
+def test_class_weights_apply_to_the_teachers_loss_too():
     x = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 3)).astype("float32")
     both = Distiller(net(0), training.Distil(net(1)))
     both.compile("sgd", "sparse_categorical_crossentropy")

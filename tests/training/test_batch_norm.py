@@ -10,7 +10,7 @@ import pytest
 from squeezekit import training
 from squeezekit.preprocess import Preprocess
 from squeezekit.training import fitting
-from squeezekit.training.batch_norm import fused_batch_norm
+from squeezekit.training.fused_batch_norm import fused_batch_norm
 
 
 def network(frozen: bool = False) -> keras.Model:
@@ -19,7 +19,7 @@ def network(frozen: bool = False) -> keras.Model:
     x = keras.layers.Conv2D(4, 3, use_bias=False)(pixels)
     x = keras.layers.BatchNormalization(momentum=0.8, epsilon=1e-2, name="norm")(x)
     x = keras.layers.Flatten()(keras.layers.ReLU()(x))
-    # Of two axes, not four: computes as it did.
+    # It has two axes, not four, and so stays Keras's.
     x = keras.layers.BatchNormalization(name="flat")(x)
     model = keras.Model(pixels, keras.layers.Dense(2)(x))
     model.get_layer("norm").trainable = not frozen
@@ -48,7 +48,7 @@ def test_the_same_weights_statistics_and_outputs(frozen: bool) -> None:
     assert moved != frozen
 
 
-def test_layers_are_as_before_afterwards_even_after_an_error() -> None:
+def test_layers_are_restored_even_after_an_error() -> None:
     model = network()
 
     def changed() -> list[str]:
@@ -65,7 +65,7 @@ def test_layers_are_as_before_afterwards_even_after_an_error() -> None:
 
 
 @pytest.mark.parametrize(("side", "fused"), [(32, True), (48, False)])
-def test_only_trainings_on_tiny_pictures_take_it(stripes, tmp_path, monkeypatch, side, fused) -> None:
+def test_only_trainings_on_tiny_images_use_it(stripes, tmp_path, monkeypatch, side, fused) -> None:
     taken = []
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A training that starts from a file's weights: what is taken, what is frozen, and that it is worth it."""
+"""A training that starts from a file's weights: which it takes, which it freezes, and how good it starts."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import net_files
-from squeezekit import compress, models, study, training
+from squeezekit import compress, models, training
 from squeezekit.cli import main
 from squeezekit.errors import FormatError
 from squeezekit.training.initial import frozen_layers
@@ -54,7 +54,7 @@ def weights_of(model, name):
     return np.concatenate([weight.ravel() for weight in model.get_layer(name).get_weights()])
 
 
-def test_the_published_network_gives_all_but_its_classifier(published):
+def test_all_layers_of_the_published_network_but_the_classifier_are_taken(published):
     initial = training.read_initial(published)
     assert (initial.model, initial.norm) == ("squeezenet-1.0", models.Norm.NONE)
     network = models.build("squeezenet-1.0", (64, 64, 3), 6, norm=initial.norm)
@@ -67,7 +67,7 @@ def test_the_published_network_gives_all_but_its_classifier(published):
     assert len(started["taken"]) == 25
 
 
-def test_a_network_of_ours_gives_everything_to_one_like_it(trained):
+def test_all_layers_of_a_like_network_are_taken(trained):
     initial = training.read_initial(trained)
     assert (initial.model, initial.norm) == ("squeezenet-1.1", models.Norm.SQUEEZE)
     network = models.build("squeezenet-1.1-bypass", (48, 48, 3), 2, norm=initial.norm, width=0.25)
@@ -75,7 +75,7 @@ def test_a_network_of_ours_gives_everything_to_one_like_it(trained):
     np.testing.assert_array_equal(weights_of(network, "conv10"), weights_of(initial.network, "conv10"))
 
 
-def test_a_compressed_or_folded_network_gives_its_weights_too(trained, tmp_path):
+def test_the_weights_of_a_compressed_or_folded_network_are_taken(trained, tmp_path):
     source = models.load(trained)
     compress.apply(source, "prune(0.5, schedule='constant')").save(tmp_path / "hooked.keras")
     models.fold_batch_norm(source).save(tmp_path / "folded.keras")
@@ -87,22 +87,46 @@ def test_a_compressed_or_folded_network_gives_its_weights_too(trained, tmp_path)
 
 @pytest.mark.parametrize("name", sorted(models.MODELS))
 @pytest.mark.parametrize("norm", list(models.Norm))
-def test_every_network_is_known_again(name, norm):
-    options = (
-        {"norm": norm} if name.startswith("squeezenet") else {"batch_norm": norm is not models.Norm.NONE}
-    )
+def test_every_network_is_recognised(name, norm):
+    takes_norm = "norm" in models.MODELS[name].defaults
+    options = {"norm": norm} if takes_norm else {"batch_norm": norm is not models.Norm.NONE}
     network = models.build(name, (48, 48, 3), 3, width=0.1, **options)
     assert models.name_of(network) == name
-    if name.startswith("squeezenet"):
+    if takes_norm:
         assert training.Initial("file", "", network, name).norm is norm
 
 
-def test_it_knows_at_once_what_the_other_training_had_learned(started):
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: models.squeezenet((48, 48, 3), 3, bypass="complex"), "squeezenet-1.1-bypass"),
+        (lambda: models.squeezenet((48, 48, 3), 3, version="1.0", head="published"), "squeezenet-1.0"),
+        (
+            lambda: compress.apply(models.squeezenet((48, 48, 3), 3), "separable()"),
+            "squeezenet-1.1-separable",
+        ),
+        # Its first modules have too few channels to be separated.
+        (
+            lambda: compress.apply(models.squeezenet((48, 48, 3), 3, width=0.25), "separable()"),
+            "squeezenet-1.1-separable",
+        ),
+        (
+            lambda: compress.strip(compress.apply(models.squeezenet((48, 48, 3), 3), "prune_channels(0.5)")),
+            "squeezenet-1.1",
+        ),
+        (lambda: keras.Sequential([keras.Input((48, 48, 3)), keras.layers.Flatten()]), ""),
+    ],
+)
+def test_a_changed_network_is_recognised_by_most_of_its_layers(make, name):
+    assert models.name_of(make()) == name
+
+
+def test_it_starts_with_the_accuracy_of_the_other_training(started):
     _, history, _ = started
     assert history.curves[0]["accuracy"] > 0.8
 
 
-def test_frozen_layers_keep_their_weights_and_are_thawed_at_the_end(started, trained):
+def test_frozen_layers_keep_their_weights_and_are_trainable_again_afterwards(started, trained):
     model, _, _ = started
     source = models.load(trained)
     for name in ("conv1", "fire2_squeeze1x1", "fire2_squeeze1x1_norm", "fire4_expand3x3"):
@@ -117,8 +141,7 @@ def test_a_finished_training_is_loaded(started, stripes, small, trained, monkeyp
     monkeypatch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained again"))
     again, history = start(stripes, small, folder, trained)
     assert history.resumed_at == SETTINGS.epochs
-    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    np.testing.assert_equal(model.get_weights(), again.get_weights())
 
 
 def test_another_start_is_another_training(started, stripes, small, trained, tmp_path):
@@ -151,7 +174,7 @@ def test_patterns_that_freeze_nothing_or_all_are_refused(patterns, says):
     assert all(layer.trainable for layer in network.layers)
 
 
-def test_networks_of_others_are_refused(tmp_path):
+def test_networks_outside_the_catalogue_are_refused(tmp_path):
     image = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(64, 3, name="conv1")(keras.layers.Rescaling(1 / 255, name="scale")(image))
     x = keras.layers.Conv2D(16, 1, name="fire2_squeeze1x1")(x)
@@ -175,9 +198,8 @@ def test_train_and_squeeze_start_from_a_file(stripes_folder, published, tmp_path
     assert run["init"]["frozen"] == ["conv1", "fire[2-8]*"]
     # Recipes have their own tests.
     monkeypatch.setattr(
-        study.Workshop,
-        "compress",
-        lambda _, model, *__, **___: training.Compressed(models.fold_batch_norm(model), {}, model, ()),
+        "squeezekit.experiment.stage_cache.compress_in_stages",
+        lambda model, *_, **__: training.Compressed(models.fold_batch_norm(model), {}, model, ()),
     )
     words = ["squeeze", str(stripes_folder), "-o", str(out), "--epochs", "1", "--no-baseline", *options]
     assert main(words) == 0

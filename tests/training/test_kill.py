@@ -14,19 +14,8 @@ import pytest
 
 
 def words(data, out):
-    command = [sys.executable, "-m", "squeezekit", "train", str(data), "-o", str(out), "--width", "0.25"]
-    return [
-        *command,
-        "--epochs",
-        "6",
-        "--batch-size",
-        "16",
-        "--size",
-        "32",
-        "--precision",
-        "float32",
-        "--json",
-    ]
+    options = "--width 0.25 --epochs 6 --batch-size 16 --size 32 --precision float32 --json"
+    return [sys.executable, "-m", "squeezekit", "train", str(data), "-o", str(out), *options.split()]
 
 
 @pytest.mark.slow
@@ -37,13 +26,16 @@ def test_killed_and_called_again_a_training_ends_bitwise_the_same(stripes_folder
     process = subprocess.Popen(
         words(stripes_folder, broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    checkpoint = broken / "work" / "squeezenet-1.1.checkpoint.npz"
+
+    def checkpoint():
+        return any(broken.glob("stages/*/squeezenet-1.1.checkpoint.npz"))
+
     deadline = time.monotonic() + 300
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not checkpoint() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    assert checkpoint.exists()
+    assert checkpoint()
     assert not (broken / "model.keras").exists()
 
     again = subprocess.run(words(stripes_folder, broken), check=True, capture_output=True, timeout=300)
@@ -59,7 +51,7 @@ def weights(folder):
 
 
 def checkpoints(folder):
-    """What has been written so far: files by name, and when."""
+    """The times at which checkpoints were written, by file name."""
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.checkpoint.npz")}
 
 
@@ -87,6 +79,5 @@ def test_a_recipe_killed_at_any_moment_goes_on_to_the_same_weights(stripes_folde
     assert not (broken / "weights.npz").exists()
 
     subprocess.run(run, check=True, capture_output=True, timeout=300)
-    for one, other in zip(weights(whole), weights(broken), strict=True):
-        np.testing.assert_array_equal(one, other, err_msg=f"seed {seed}")
+    np.testing.assert_equal(weights(whole), weights(broken), err_msg=f"seed {seed}")
     assert not list(Path(broken).glob(".*.npz")), "half-written checkpoints are left"

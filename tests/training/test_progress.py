@@ -1,4 +1,4 @@
-"""What a watcher of a long job reads."""
+"""The display of a long job."""
 
 import io
 
@@ -16,7 +16,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_time_left_goes_by_the_pace_so_far(clock):
+def test_the_time_left_follows_from_the_pace_so_far(clock):
     stream = io.StringIO()
     progress = Progress(stream, enabled=True)
     for clock[0], done in ((100.0, 0), (120.0, 1), (140.0, 2)):
@@ -35,7 +35,7 @@ def test_a_second_job_of_the_same_name_has_a_clock_of_its_own(clock):
     ]
 
 
-def test_nobody_watches_a_file(clock):
+def test_a_file_gets_no_display(clock):
     stream = io.StringIO()
     Progress(stream).update("packing", 4, 4)
     assert stream.getvalue() == ""

@@ -103,7 +103,7 @@ def test_a_technique_for_which_channels_left_no_layer_is_passed_over(
         progress=training.Progress(words, enabled=True),
     )
     assert len(done.stages) == stages
-    assert re.search(r"prune\(0\.8, .*smallest=900\) is passed over", words.getvalue())
+    assert re.search(r"prune\(0\.8, .*smallest=900\) is skipped", words.getvalue())
     kernel = done.model.get_layer("wide").get_weights()[0]
     assert kernel.shape == (3, 3, 8, 12)
     steps = kernel / (np.abs(kernel).max() / 127)
@@ -113,7 +113,10 @@ def test_a_technique_for_which_channels_left_no_layer_is_passed_over(
 def test_a_technique_for_which_there_never_was_a_layer_is_refused_with_what_to_do(
     base, stripes, small, tmp_path
 ):
-    with pytest.raises(ValueError, match=r"leave it out, or look at its settings: prune.*smallest="):
+    with pytest.raises(
+        ValueError,
+        match=r"it takes kernels of at least smallest= weights: leave it out, or change its settings",
+    ):
         run(base, stripes, small, tmp_path, recipe="prune(0.8, smallest=9999) | quantize(8)", epochs=1)
 
 

@@ -1,4 +1,4 @@
-"""Where PyTorch's own generator decides what Dropout drops, a resume must bring that back too."""
+"""On PyTorch a resume must restore the randomness of Dropout, which comes from PyTorch's own generator."""
 
 import importlib.util
 import os

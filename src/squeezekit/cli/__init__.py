@@ -1,4 +1,4 @@
-"""The command line: one thin file a verb, a skin on the Python API."""
+"""The command line: one thin file for each verb, which calls the Python API."""
 
 from squeezekit.cli.main import cli, main
 

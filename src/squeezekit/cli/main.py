@@ -1,4 +1,4 @@
-"""`squeezekit`: lists the verbs, loads the one that is asked for, and turns errors into one line."""
+"""`squeezekit`: lists the verbs, imports the one to run, and turns errors into one line."""
 
 import errno
 import importlib
@@ -19,28 +19,29 @@ from squeezekit.quiet import quiet_native
 
 __all__ = ["cli", "load_ray_executor", "main"]
 
-# Verb: (help, whether it needs the [train] extra). The module squeezekit.cli.VERB holds `command`. The help
-# stands here and not there so that `squeezekit --help` imports none of them.
-_VERBS = {
-    "demo": ("Do the whole job on generated images, in some minutes.", True),
-    "data": ("Get sets of images, and look for what is wrong with them.", True),
-    "squeeze": ("From a folder of images to a tiny classifier and a report.", True),
+# Verb: (help, whether it needs the [train] extra). A new verb is one line here and `command` in the module
+# squeezekit.cli.device.VERB, or squeezekit.cli.host.VERB with the extra. The help stands here so that
+# `squeezekit --help` imports no verb.
+VERBS = {
+    "demo": ("Do the whole job on generated images, in a few minutes.", True),
+    "data": ("Get sets of images and check them.", True),
+    "squeeze": ("Turn a folder of images into a tiny classifier and a report.", True),
     "study": ("Compare every combination of techniques on a folder of images.", True),
     "train": ("Train a network on a folder of images.", True),
     "compress": ("Prune, share and quantize a network's weights by a recipe.", True),
-    "sensitivity": ("Measure what each layer bears of pruning, sharing and quantizing.", True),
-    "report": ("Write a study's report again from its store.", True),
-    "export": ("Write a Keras network as a .tflite, float or full-integer.", True),
+    "sensitivity": ("Measure how sensitive each layer is to compression.", True),
+    "report": ("Write a study's report again from its results.", True),
+    "export": ("Export a Keras network as a .tflite, float or full-integer.", True),
     "pack": ("Pack a .tflite into a .sqz, losslessly.", False),
-    "unpack": ("Give back the exact .tflite that a .sqz holds.", False),
-    "info": ("Say what is in a .sqz or .tflite and where its bytes go.", False),
+    "unpack": ("Unpack a .sqz to the exact .tflite that was packed.", False),
+    "info": ("Show what is in a .sqz or .tflite and what takes its bytes.", False),
     "predict": ("Label images.", False),
-    "evaluate": ("Count how often a model is right on a folder of images.", False),
+    "evaluate": ("Measure a model's accuracy on labelled images.", False),
     "bench": ("Measure a model's speed, memory and energy.", False),
     "bundle": ("Put a model and all it needs into a folder for a Raspberry Pi.", False),
 }
 
-# What the [train] extra brings, as one imports it, and what to call it.
+# The packages of the [train] extra: import name and name for people.
 _TRAIN_EXTRA = {
     "tensorflow": "TensorFlow",
     "keras": "Keras",
@@ -48,31 +49,32 @@ _TRAIN_EXTRA = {
     "jinja2": "Jinja",
     "tensorboard": "TensorBoard",
     "filelock": "filelock",
-    "resvg_py": "resvg",
+    "matplotlib": "matplotlib",
+    "scipy": "SciPy",
 }
 
 _USER_ERROR, _INTERRUPTED = 2, 130
 
 
 class _Verbs(click.Group):
-    """A group that knows its verbs by a table and imports a verb's module when it is run."""
+    """A group that imports a verb's module when the verb runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_VERBS)
+        return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _VERBS:
+        if cmd_name not in VERBS:
             return None
-        if _VERBS[cmd_name][1]:
-            # Before TensorFlow is imported: its chatter would drown our one line. Errors still come through.
+        if VERBS[cmd_name][1]:
+            # Set before TensorFlow is imported: its log would hide our one line. Errors are still shown.
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
             _require("tensorflow")
         with quiet_native():
-            return importlib.import_module(f"squeezekit.cli.{cmd_name}").command
+            return importlib.import_module(_module_of(cmd_name)).command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
-            formatter.write_dl([(verb, text) for verb, (text, _) in _VERBS.items()])
+            formatter.write_dl([(verb, text) for verb, (text, _) in VERBS.items()])
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,19 +87,24 @@ def cli() -> None:
 
 
 def load_ray_executor() -> Any:
-    """The module of the executor that needs the [ray] extra.
+    """Import the executor that needs the [ray] extra.
 
     Raises:
         ModuleNotFoundError: Ray is not installed.
     """
     _require("ray")
-    # Ray tells of a worker's death on stdout, where --json belongs; what the user needs of it comes as our error.
+    # Ray reports a dead worker on stdout, where --json prints; our own error says what the user must know.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
-    return importlib.import_module("squeezekit.study.ray_executor")
+    return importlib.import_module("squeezekit.experiment.ray_executor")
+
+
+def _module_of(verb: str) -> str:
+    """The module of a verb: `device` has those of the bare install, `host` the others."""
+    return f"squeezekit.cli.{'host' if VERBS[verb][1] else 'device'}.{verb}"
 
 
 def _require(package: str) -> None:
-    """Look for a package without importing it, for a verb may use it only after an hour of work."""
+    """Fail now if a package is missing: some verbs import it only after an hour of work."""
     if importlib.util.find_spec(package) is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
@@ -106,11 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: the words after `squeezekit`; None for those of this process.
+        arguments: the words after `squeezekit`; None takes those of this process.
 
     Returns:
-        The exit status: 0, 2 for a user's mistake or a broken file, 130 for Ctrl-C. An error is one line on
-        stderr; with SQUEEZEKIT_TRACEBACK=1 in the environment a traceback comes before it.
+        The exit status: 0; 2 for a user's mistake or a broken file; 130 for Ctrl-C. An error is one line on stderr.
+        With SQUEEZEKIT_TRACEBACK=1 in the environment a traceback comes before it.
 
     Example:
         >>> main(["--version"])
@@ -119,12 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
-        # A console that lacks a label's letters shows their code instead of failing.
+        # A console that cannot show a letter of a label prints its code instead of failing.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(words, prog_name="squeezekit", standalone_mode=False)
-        # Now, not at exit, where a reader that has gone away could no longer be answered quietly.
+        # Flush now: at exit a closed pipe would print a traceback.
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.exceptions.Abort:
@@ -157,7 +164,7 @@ def _fail(message: str, status: int = _USER_ERROR) -> int:
 
 
 def _os_error(error: OSError) -> str:
-    """As in "FILE: No such file or directory", without the number."""
+    """Like `FILE: No such file or directory`, without the error number."""
     if error.strerror is None:
         return str(error)
     return (
@@ -166,20 +173,20 @@ def _os_error(error: OSError) -> str:
 
 
 def _missing_module(error: ModuleNotFoundError, words: Sequence[str]) -> int:
-    verb = next((word for word in words if word in _VERBS), "")
+    verb = next((word for word in words if word in VERBS), "")
     package = (error.name or "").partition(".")[0]
-    if package in _TRAIN_EXTRA and verb and _VERBS[verb][1]:
+    if package in _TRAIN_EXTRA and verb and VERBS[verb][1]:
         return _fail(f"'{verb}' needs {_TRAIN_EXTRA[package]}: pip install \"squeezekit[train]\"")
     if package == "ray":
         return _fail("'--executor ray' needs Ray: pip install \"squeezekit[train,ray]\"")
-    if verb and error.name == f"squeezekit.cli.{verb}":
+    if verb and error.name == _module_of(verb):
         return _fail(f"No such command '{verb}'.")
     raise error
 
 
 def _reader_gone() -> int:
-    """Someone closed our output (`| head`): that is no error worth a word."""
-    # What is still buffered goes nowhere, so that flushing it at exit does not fail again.
+    """Someone closed our output (`| head`): end without a message."""
+    # Send the rest of the buffer to nowhere, or the flush at exit fails again.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

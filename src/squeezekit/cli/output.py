@@ -1,4 +1,4 @@
-"""What the verbs share to speak: aligned tables, JSON on stdout, progress on a terminal."""
+"""How the verbs answer: aligned tables and JSON on stdout, notes and progress on stderr."""
 
 import contextlib
 import json
@@ -9,20 +9,40 @@ from typing import Any
 
 import click
 
-__all__ = ["plain", "print_json", "progress", "refuse_same_file", "share", "table"]
+from squeezekit.safe_text import plain, width
+
+__all__ = [
+    "PATH",
+    "json_option",
+    "model_argument",
+    "plain",
+    "print_json",
+    "progress",
+    "refuse_same_file",
+    "say",
+    "share",
+    "table",
+]
 
 Progress = Callable[[int, int], None]
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+PATH = click.Path(path_type=Path)
 
 
-def plain(text: str) -> str:
-    """One line without control characters: names come from files, and files from strangers.
+def model_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add MODEL; the verb gets its path, `model`."""
+    return click.argument("model", metavar="MODEL", type=PATH)(command)
 
-    Example:
-        >>> plain("a" + chr(27) + "[2J" + chr(10) + "b")
-        'a�[2J b'
-    """
-    line = " ".join(text.split())
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+
+def json_option(help: str = "Print the result as JSON.") -> Decorator:
+    """Add --json; the verb gets `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help=help)
+
+
+def say(line: str) -> None:
+    """Print a line for people on stderr, where it disturbs no script."""
+    click.echo(f"squeezekit: {plain(line)}", err=True)
 
 
 def share(proportion: float) -> str:
@@ -39,9 +59,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
     """Align columns, two spaces apart.
 
     Args:
-        header: one title a column.
-        rows: cells, as many a row as there are titles.
-        right: positions of the columns that are aligned right: figures.
+        header: one title for each column.
+        rows: cells, as many in each row as there are titles.
+        right: positions of the columns that are aligned right, such as numbers.
 
     Example:
         >>> print(table(["class", "recall"], [["sea", "9.5 %"], ["street", "100.0 %"]], right=[1]))
@@ -50,41 +70,37 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequen
         street  100.0 %
     """
     lines = [[plain(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if position in right else cell.ljust(width)
-            for position, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+
+    def aligned(position: int, cell: str) -> str:
+        space = " " * (widths[position] - width(cell))
+        return space + cell if position in right else cell + space
+
+    return "\n".join("  ".join(aligned(*each) for each in enumerate(line)).rstrip() for line in lines)
 
 
 def print_json(value: Any) -> None:
-    """Write a value to stdout as JSON, in ASCII, so that it survives any console."""
+    """Write a value to stdout as JSON, in ASCII, so that every console can show it."""
     click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 @contextlib.contextmanager
 def progress(label: str, *, shown: bool = True) -> Iterator[Progress | None]:
-    """Yield a callback (done, in all) that draws a bar on stderr; None when that is no terminal or not `shown`."""
+    """Yield a callback (done, total) that draws a bar on stderr; None if stderr is no terminal or not `shown`."""
     if not shown or not sys.stderr.isatty():
         yield None
         return
     with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
-        last = 0
 
         def show(done: int, total: int) -> None:
-            nonlocal last
             bar.length = total
-            bar.update(done - last)
-            last = done
+            bar.update(done - bar.pos)
 
         yield show
 
 
 def refuse_same_file(source: Path, output: Path) -> None:
-    """Refuse to replace a verb's input by its output, whatever the two are called.
+    """Refuse to overwrite a verb's input with its output, whatever the two are called.
 
     Raises:
         ValueError: both are the same file.

@@ -1,9 +1,9 @@
 """Lossless packing of any `.tflite`, or any arrays, into a small `.sqz`. NumPy and the standard library only."""
 
-from squeezekit.codec.arrays import decode_tensors, encode_tensors
-from squeezekit.codec.coders import CODERS, DEFAULT_CODER
+from squeezekit.codec.arrays import decode_tensors, encode_tensors, packed_bytes
 from squeezekit.codec.container import is_sqz
-from squeezekit.codec.description import Description, TensorLine, describe
+from squeezekit.codec.entropy import CODERS, DEFAULT_CODER
+from squeezekit.codec.info import Description, TensorLine, describe
 from squeezekit.codec.sqz import pack, read_info, unpack
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "encode_tensors",
     "is_sqz",
     "pack",
+    "packed_bytes",
     "read_info",
     "unpack",
 ]

@@ -7,24 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from squeezekit.codec import bits, blob, lists, tensors
-from squeezekit.codec.coders import DEFAULT_CODER, coders_named
+from squeezekit.codec import tensor
 from squeezekit.codec.container import Section, Sections, join, split
-from squeezekit.codec.layout import MAX_FILE_BYTES, MAX_TENSORS, within_ratio
+from squeezekit.codec.entropy import DEFAULT_CODER, Coder, bits, coders_named, headers
+from squeezekit.codec.flatbuffer import generic_compression
+from squeezekit.codec.layout_section import MAX_FILE_BYTES, MAX_TENSORS, within_ratio
 from squeezekit.codec.sqz import Progress, write_info
 from squeezekit.errors import FormatError
 
-__all__ = ["Entry", "decode_tensors", "encode_tensors", "read_directory"]
+__all__ = ["Entry", "decode_tensors", "encode_tensors", "packed_bytes", "plans_of", "read_directory"]
 
-# An array's type in the directory is its place here.
+# An array's type in the directory is its index here.
 _TYPES = (
     "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32",
     "float64", "complex64", "complex128",
 )  # fmt: skip
-_MAX_RANK = 32
+_MAX_AXES = 32
 _MAX_DIRECTORY_BYTES = 1 << 26
-# Arrays decoded in one go; see `sqz`.
-_BATCH_BYTES = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,8 +43,25 @@ class Entry:
 
     @property
     def item_bytes(self) -> int:
-        """Bytes of what is coded as one element: of a complex number each part for itself."""
+        """Bytes of what is coded as one element: of a complex number the real and the imaginary part."""
         return self.dtype.itemsize // (2 if self.dtype.kind == "c" else 1)
+
+
+def packed_bytes(array: np.ndarray) -> int:
+    """Bytes that a tensor takes in a `.sqz`, packed by itself with the default coder; 0 without elements.
+
+    Args:
+        array: as for `encode_tensors`; a kernel in the order of a `.tflite`, (out, height, width, in).
+
+    Raises:
+        ValueError: an array of another type, of more than 32 dimensions or too large.
+
+    Example:
+        >>> packed_bytes(np.zeros((64, 3, 3, 16), np.float32))
+        5
+    """
+    array = np.asarray(array)
+    return len(_payload(_entry("", array), array, coders_named(DEFAULT_CODER)))
 
 
 def encode_tensors(
@@ -88,30 +104,31 @@ def encode_tensors(
     for name, value in arrays.items():
         array = np.asarray(value)
         entry = _entry(name, array)
-        if array.size:
-            data = np.ascontiguousarray(array, entry.dtype)
-            if entry.dtype.kind == "b":
-                data = data.view(np.uint8) != 0  # whatever stands for true
-            payload = tensors.encode(
-                data.tobytes(), item_bytes=entry.item_bytes, coders=coders, shape=array.shape
-            )
-            payloads.append(payload)
-            entry = dataclasses.replace(entry, payload_bytes=len(payload))
-        directory += _write_entry(entry)
+        payloads.append(_payload(entry, array, coders))
+        directory += _write_entry(dataclasses.replace(entry, payload_bytes=len(payloads[-1])))
         done += array.nbytes
         if progress is not None:
             progress(done, total)
-    section = bits.varint(len(directory)) + blob.compress(directory, store=not coders)
+    section = bits.varint(len(directory)) + generic_compression.compress(directory, store=not coders)
     sqz = join([*info_section, (Section.TENSORS, payloads), (Section.ARRAYS, [section])])
     if coders and not within_ratio(total, len(sqz)):
-        # Only large arrays of constants get here; no decoder would believe so small a file.
+        # Only large arrays of constants get here; a decoder would refuse so small a file.
         return encode_tensors(arrays, info=info, coder="none")
     return sqz
 
 
+def _payload(entry: Entry, array: np.ndarray, coders: tuple[Coder, ...]) -> bytes:
+    if not array.size:
+        return b""
+    data = np.ascontiguousarray(array, entry.dtype)
+    if entry.dtype.kind == "b":
+        data = data.view(np.uint8) != 0  # any byte but 0 is true
+    return tensor.encode(data.tobytes(), item_bytes=entry.item_bytes, coders=coders, shape=array.shape)
+
+
 def _entry(name: str, array: np.ndarray) -> Entry:
     dtype = array.dtype.newbyteorder("<")
-    fine = dtype.name in _TYPES and array.ndim <= _MAX_RANK and _fits(array.shape)
+    fine = dtype.name in _TYPES and array.ndim <= _MAX_AXES and _fits(array.shape)
     if not fine or not isinstance(name, str):
         received = f"{name!r} of {array.dtype}, shape {array.shape}"
         raise ValueError(
@@ -121,7 +138,7 @@ def _entry(name: str, array: np.ndarray) -> Entry:
 
 
 def _fits(shape: tuple[int, ...]) -> bool:
-    """Whether NumPy can hold such an array, were it only for its shape."""
+    """Whether NumPy can hold an array of this shape, even an empty one."""
     return math.prod(side for side in shape if side) <= MAX_FILE_BYTES
 
 
@@ -136,17 +153,17 @@ def _write_entry(entry: Entry) -> bytes:
 
 
 def read_directory(sections: Sections) -> list[Entry]:
-    """Read names, types and shapes of a file taken apart; nothing is decoded yet.
+    """Read names, types and shapes; nothing is decoded yet.
 
     Raises:
         FormatError: sizes that contradict each other or exceed the caps.
     """
     part = bits.Reader(sections.parts[Section.ARRAYS])
     size = part.varint(_MAX_DIRECTORY_BYTES)
-    reader = bits.Reader(blob.expand(part.rest(), size))
+    reader = bits.Reader(generic_compression.expand(part.rest(), size))
     entries = [_read_entry(reader) for _ in range(reader.varint(min(MAX_TENSORS, size)))]
     reader.finish()
-    sqz_bytes = sections.header_bytes + sum(map(len, sections.parts.values()))
+    sqz_bytes = sections.file_bytes
     total = sum(entry.size_bytes for entry in entries)
     if not within_ratio(total, sqz_bytes):
         raise FormatError(f"claims to unpack {sqz_bytes:,} to {total:,} bytes: too large to be true")
@@ -162,10 +179,10 @@ def _read_entry(reader: bits.Reader) -> Entry:
         name = str(reader.take(reader.varint()), "utf-8")
     except UnicodeDecodeError as error:
         raise FormatError("a name that is not text in UTF-8") from error
-    code, rank = reader.byte(), reader.byte()
-    if code >= len(_TYPES) or rank > _MAX_RANK:
-        raise FormatError("an array of a type or rank that does not exist")
-    shape = tuple(reader.varint() for _ in range(rank))
+    code, axes = reader.byte(), reader.byte()
+    if code >= len(_TYPES) or axes > _MAX_AXES:
+        raise FormatError("an array of a type or number of axes that does not exist")
+    shape = tuple(reader.varint() for _ in range(axes))
     entry = Entry(name, np.dtype(_TYPES[code]).newbyteorder("<"), shape, reader.varint())
     if not _fits(shape):
         raise FormatError("an array of an impossible shape")
@@ -174,15 +191,15 @@ def _read_entry(reader: bits.Reader) -> Entry:
     return entry
 
 
-def plans_of(sections: Sections, entries: list[Entry]) -> Iterator[tuple[Entry, tensors.Plan | None]]:
+def plans_of(sections: Sections, entries: list[Entry]) -> Iterator[tuple[Entry, tensor.Plan | None]]:
     """Read how each array is coded; None for one without elements."""
     payloads = bits.Reader(sections.parts[Section.TENSORS])
     parsers = [
-        tensors.parser(payloads.take(entry.payload_bytes), entry.size_bytes, entry.item_bytes)
+        tensor.parse(payloads.take(entry.payload_bytes), entry.size_bytes, entry.item_bytes)
         for entry in entries
         if entry.size_bytes
     ]
-    plans = iter(lists.together(parsers))
+    plans = iter(headers.run_together(parsers))
     for entry in entries:
         yield entry, next(plans) if entry.size_bytes else None
 
@@ -208,22 +225,16 @@ def decode_tensors(sqz: bytes, *, progress: Progress | None = None) -> dict[str,
     entries = read_directory(sections)
     total = sum(entry.size_bytes for entry in entries)
     found: dict[str, np.ndarray] = {}
-    plans: list[tensors.Plan] = []
-    outputs: list[np.ndarray] = []
-    done = waiting = 0
+    batch = tensor.Batch()
+    done = 0
     for entry, plan in plans_of(sections, entries):
         found[entry.name] = np.empty(entry.shape, entry.dtype)
+        done += entry.size_bytes
         if plan is not None:
-            plans.append(plan)
-            outputs.append(found[entry.name].reshape(-1).view(f"<u{entry.item_bytes}"))
-        waiting += entry.size_bytes
-        if waiting >= _BATCH_BYTES:
-            tensors.decode(plans, outputs)
-            plans, outputs = [], []
-            done, waiting = done + waiting, 0
-            if progress is not None:
+            output = found[entry.name].reshape(-1).view(f"<u{entry.item_bytes}")
+            if batch.add(plan, output) and progress is not None:
                 progress(done, total)
-    tensors.decode(plans, outputs)
+    batch.decode()
     for entry in entries:
         if entry.dtype.kind == "b" and entry.size_bytes and found[entry.name].view(np.uint8).max() > 1:
             raise FormatError("a boolean that is neither true nor false")

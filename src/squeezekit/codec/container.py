@@ -1,6 +1,6 @@
-"""The frame of a `.sqz` file: magic, version, sections with checksums, and a checksum over everything.
+"""The container of a `.sqz` file: magic, version, sections with checksums, and a checksum over everything.
 
-`docs/format.md` specifies every byte. This module knows nothing of what the sections hold.
+This module does not know what the sections hold.
 """
 
 import dataclasses
@@ -38,11 +38,16 @@ class Section(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sections:
-    """A file taken apart."""
+    """The sections of a file."""
 
     header_bytes: int
     """Bytes that belong to no section: header and closing checksum."""
     parts: dict[Section, memoryview]
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of the whole file."""
+        return self.header_bytes + sum(map(len, self.parts.values()))
 
 
 def is_sqz(data: bytes | memoryview) -> bool:
@@ -56,12 +61,7 @@ def is_sqz(data: bytes | memoryview) -> bool:
 
 
 def join(sections: Sequence[tuple[Section, Sequence[bytes]]]) -> bytes:
-    """Build a file.
-
-    Args:
-        sections: in ascending order; each one's bytes in any number of pieces, so that large ones are
-            copied only once.
-    """
+    """Build a file from sections in ascending order, each in pieces so that large ones are copied only once."""
     header = _FIXED.pack(MAGIC, VERSION, len(sections))
     for kind, pieces in sections:
         header += _ENTRY.pack(kind, sum(map(len, pieces)), _crc(pieces))
@@ -78,11 +78,9 @@ def _crc(pieces: Sequence[bytes]) -> int:
 
 
 def split(data: bytes | memoryview, *, arrays: bool | None = False) -> Sections:
-    """Take a file apart after checking every checksum.
+    """Split a file into its sections after checking every checksum.
 
-    Args:
-        data: the whole file.
-        arrays: True for a file of arrays, False for one of a network, None for either.
+    `arrays` is True for a file of arrays, False for one of a network, None for either.
 
     Raises:
         FormatError: not a `.sqz`, of a later version, cut short, or damaged anywhere.
@@ -100,13 +98,13 @@ def split(data: bytes | memoryview, *, arrays: bool | None = False) -> Sections:
     header_bytes = _FIXED.size + count * _ENTRY.size + _CRC_BYTES
     if len(data) < header_bytes + _CRC_BYTES:
         raise FormatError("cut short inside the header")
-    if zlib.crc32(data[: header_bytes - _CRC_BYTES]) != _uint32(data, header_bytes - _CRC_BYTES):
+    if not _is_sound(data[:header_bytes]):
         raise FormatError("damaged: the header's checksum does not match")
     entries = [_ENTRY.unpack_from(data, _FIXED.size + index * _ENTRY.size) for index in range(count)]
-    promised = header_bytes + sum(size for _, size, _ in entries) + _CRC_BYTES
-    if len(data) != promised:
-        raise FormatError(f"{len(data):,} bytes where {promised:,} belong: cut short or something appended")
-    if zlib.crc32(data[:-_CRC_BYTES]) != _uint32(data, len(data) - _CRC_BYTES):
+    expected = header_bytes + sum(size for _, size, _ in entries) + _CRC_BYTES
+    if len(data) != expected:
+        raise FormatError(f"{len(data):,} bytes instead of {expected:,}: cut short, or with bytes appended")
+    if not _is_sound(data):
         raise FormatError("damaged: the file's checksum does not match")
     parts = _sections(data, entries, header_bytes)
     if arrays is not None and (Section.ARRAYS in parts) != arrays:
@@ -135,5 +133,6 @@ def _sections(data: memoryview, entries: list[tuple[int, int, int]], start: int)
     return parts
 
 
-def _uint32(data: memoryview, position: int) -> int:
-    return int.from_bytes(data[position : position + 4], "little")
+def _is_sound(data: memoryview) -> bool:
+    """Whether the last four bytes are the checksum of the others."""
+    return zlib.crc32(data[:-_CRC_BYTES]) == int.from_bytes(data[-_CRC_BYTES:], "little")

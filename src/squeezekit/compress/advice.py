@@ -1,60 +1,51 @@
-"""What a recipe cannot pay back on a model, said before any training: the figure and the remedy.
+"""Say before any training where a recipe does not pay on a model, with the figure and the remedy.
 
-Techniques never depend on each other; whether two of them together are worth their accuracy depends on the file
-that ships. So every figure here is measured: kernels are transformed as `apply` would, and packed with the coder that
-`codec.pack` takes unless told. What a technique that changes layers leaves is measured too: it is done first.
+Every figure is measured: techniques that change layers are applied, then kernels are transformed as `apply` would and
+packed as in the file that ships.
 """
 
 import bisect
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
-import numpy as np
 
-from squeezekit.codec.coders import DEFAULT_CODER, coders_named
-from squeezekit.codec.tensors import encode
-from squeezekit.compress.apply import applies, apply, kernel_layers, strip
-from squeezekit.compress.base import Kernel, Recipe, Technique
-from squeezekit.compress.hooks import HOOKED, KernelHook
-from squeezekit.compress.prune import Prune
-from squeezekit.compress.quantize import Grid, Quantize
-from squeezekit.compress.recipe import parse
-from squeezekit.compress.share import Codebook, ShareWeights
-from squeezekit.compress.transforms import END, Transform, to_numpy
+from squeezekit.codec import packed_bytes
+from squeezekit.compress.apply import applies, apply, strip
+from squeezekit.compress.preview import TrialKernel, trial_kernels
+from squeezekit.compress.recipe_parser import parse
+from squeezekit.compress.technique import AdviceContext, Recipe, Technique, ships_int8
 from squeezekit.models import foldable_batch_norms
 
 __all__ = ["advice"]
 
-# A technique that costs accuracy and saves less than this share of the bytes is not worth it.
+# A technique that costs accuracy and saves less than this share of the bytes does not pay.
 _PAYS = 0.05
 
-# Bytes are measured on so many of the largest kernels, on whole output channels of about so many weights.
-_KERNELS, _WEIGHTS = 6, 8192
+# Bytes are measured on samples of so many of the largest kernels.
+_KERNELS = 6
 
-# A codebook can only be too dear for a kernel of fewer weights than this for each of its values.
-_WEIGHTS_A_VALUE = 16
-
-_NAMED = 3
+# A kernel of at most so many weights for each value that a technique leaves is also measured alone, because tables may
+# cost it more than the technique saves; without a limit of values, as for 64.
+_WEIGHTS_A_VALUE, _VALUES = 16, 64
 
 
 def advice(model: keras.Model, recipe: Recipe | str, *, int8: bool | None = None) -> list[str]:
-    """Say where a recipe cannot pay on `model`: one sentence each, with the figure and the remedy; [] is good.
+    """Return one sentence, with figure and remedy, for each thing in a recipe that does not pay on `model`.
 
     Weights are taken as they are now, so ask before training. It takes some seconds.
 
     Args:
-        model: functional or sequential, with the weights that the recipe starts from; not changed. Give it with
-            BatchNorm folded if it will be folded before sharing.
+        model: functional or sequential, with the weights that the recipe starts from; not changed. Fold its
+            BatchNorm first if it will be folded before sharing.
         recipe: techniques in order.
-        int8: whether the file that ships holds integers; None takes it from whether the recipe quantizes.
+        int8: whether the file that ships holds integers; None: if the recipe quantizes.
 
     Returns:
-        One sentence for each combination that cannot pay; nothing about what is merely unusual.
+        The sentences; [] is good. What is merely unusual is not in them.
 
     Raises:
-        ValueError: `recipe` is no recipe line, or `prune_channels` or `separable` in it finds nothing to do.
+        ValueError: `recipe` is no recipe line, or a technique in it that changes layers finds none.
 
     Example:
         >>> model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(100, name="fc")])
@@ -65,274 +56,147 @@ def advice(model: keras.Model, recipe: Recipe | str, *, int8: bool | None = None
          take quantize(bits=6) or more, or share(bits=3).
     """
     recipe = parse(recipe) if isinstance(recipe, str) else recipe
-    left = _reshaped(model, recipe)
-    kernels = list(_kernels(left))
-    if int8 is None:
-        int8 = any(isinstance(technique, Quantize) for technique in recipe)
-    return [
-        *_batch_norm(model, recipe),
-        *(_without_layers(left, recipe) if left is not model else ()),
-        *(_now_too_small(list(_kernels(model)), kernels, recipe) if left is not model else ()),
-        *_broken_codebooks(kernels, recipe),
-        *_coarse_grids(kernels, recipe),
-        *_idle_sparsity(kernels, recipe, int8),
-        *_dear_codebooks(kernels, recipe, int8),
-    ]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Layer:
-    """A kernel and its weights."""
-
-    kernel: Kernel
-    weight: np.ndarray
-
-    def techniques(self, recipe: Recipe) -> list[tuple[Technique, Transform]]:
-        """The recipe's techniques with their settings for this kernel, and their unbuilt transforms."""
-        found = []
-        for stage, technique in enumerate(recipe):
-            settled = technique.settled()
-            here = None if settled is None else settled.for_kernel(self.kernel)
-            transform = None if here is None else here.transform(self.kernel, stage=stage)
-            if here is not None and transform is not None:
-                found.append((here, transform))
-        return found
-
-    def sample(self) -> "_Layer":
-        """The first output channels, about `_WEIGHTS` weights of them; the kernel is told as it is."""
-        axis = self.kernel.channel_axes[-1]
-        channels = self.weight.shape[axis]
-        kept = max(1, min(channels, _WEIGHTS * channels // max(1, self.weight.size)))
-        return _Layer(self.kernel, np.take(self.weight, np.arange(kept), axis=axis))
-
-
-def _reshaped(model: keras.Model, recipe: Recipe) -> keras.Model:
-    """The model as the recipe's techniques that swap layers or take channels leave it; itself without such."""
+    left, reshaping = model, []
     for technique in recipe:
-        if technique.settled() is None:
-            model = strip(apply(model, technique))
-    return model
+        if technique.without_schedule() is None:
+            left = strip(apply(left, technique))
+            reshaping.append(str(technique))
+    before, layers = trial_kernels(model), trial_kernels(left)
+    file = _File(recipe, tuple(layers), ships_int8(recipe) if int8 is None else int8)
+    kernels = (tuple(layer.kernel for layer in each) for each in (before, layers))
+    context = AdviceContext(recipe, " and ".join(reshaping), *kernels)
+
+    lines = list(_undone_by_folding(model, recipe))
+    violations = file.violations()
+    violated = {pair[1] for pair in violations}
+    for index, technique in enumerate(recipe):
+        found = list(_without_layers(left, technique, context))
+        found = found or [*_violating(index, violations, context), *technique.advice(context)]
+        # Bytes are measured where nothing else explains them.
+        lines += found or (file.wasted_bytes(technique) if index not in violated else ())
+    return lines
 
 
-def _kernels(model: keras.Model) -> Iterator[_Layer]:
-    for name, layer in kernel_layers(model):
-        kind = type(layer) if isinstance(layer, KernelHook) else HOOKED[type(layer)]
-        weight = layer.effective_kernel() if isinstance(layer, KernelHook) else to_numpy(layer.kernel)
-        yield _Layer(Kernel(name, weight.shape, kind.axes_of(layer)), weight)
-
-
-def _transformed(layer: _Layer, recipe: Recipe) -> np.ndarray:
-    """What the techniques make of a kernel before any training, in the order in which they act."""
-    chain: list[Transform] = []
-
-    def through() -> np.ndarray:
-        weight = keras.ops.convert_to_tensor(layer.weight)
-        for transform in chain:
-            weight = transform(weight)
-        return to_numpy(weight)
-
-    for _, transform in layer.techniques(recipe):
-        weight = through()
-        transform.build(weight.shape)
-        transform.adapt(weight)
-        type(transform).update([transform], [weight], END)
-        chain = sorted([*chain, transform], key=lambda item: item.slot)
-    return through()
-
-
-def _packed_bytes(layer: _Layer, recipe: Recipe, int8: bool) -> int:
-    """Bytes of the transformed kernel in the file that ships."""
-    weight = _transformed(layer, recipe)
-    # Output channels first, as in a `.tflite`.
-    weight = np.moveaxis(weight, layer.kernel.channel_axes[-1], 0)
-    if int8:
-        peak = np.abs(weight).max()
-        weight = np.rint(weight * (127 / peak if peak else 0)).astype(np.int8)
-    else:
-        weight = (weight + np.float32(0)).astype("<f4")
-    return len(
-        encode(
-            weight.tobytes(),
-            item_bytes=weight.itemsize,
-            coders=coders_named(DEFAULT_CODER),
-            shape=weight.shape,
-        )
-    )
-
-
-def _batch_norm(model: keras.Model, recipe: Recipe) -> Iterator[str]:
+def _undone_by_folding(model: keras.Model, recipe: Recipe) -> Iterator[str]:
     norms = foldable_batch_norms(model)
-    breaking = [str(technique) for technique in recipe if not technique.survives_folding]
-    if norms and breaking:
+    undone = [str(technique) for technique in recipe if not technique.survives_folding]
+    if norms and undone:
         yield (
-            f"{' and '.join(breaking)} would be undone when {_layers(norms)} of BatchNorm "
+            f"{' and '.join(undone)} would be undone when {AdviceContext.layers(norms)} of BatchNorm "
             f"{'is' if len(norms) == 1 else 'are'} folded for export: apply to models.fold_batch_norm(model) instead."
         )
 
 
-def _changing(recipe: Recipe) -> str:
-    """The recipe's techniques after which kernels have other shapes."""
-    return " and ".join(str(technique) for technique in recipe if technique.settled() is None)
+def _without_layers(left: keras.Model, technique: Technique, context: AdviceContext) -> Iterator[str]:
+    at_once = technique.without_schedule()
+    if at_once is not None and not applies(left, at_once):
+        largest = max((kernel.size for kernel in context.kernels), default=0)
+        network = f"the network that {context.reshaping} leaves" if context.reshaping else "the network"
+        yield (
+            f"{technique} finds no layer in {network}, whose largest kernel has {largest:,} weights: it takes "
+            f"{technique.takes}; leave it out, or change its settings."
+        )
 
 
-def _without_layers(left: keras.Model, recipe: Recipe) -> Iterator[str]:
-    changing = _changing(recipe)
-    for technique in recipe:
-        settled = technique.settled()
-        if settled is not None and not applies(left, settled):
-            largest = max((layer.weight.size for layer in _kernels(left)), default=0)
+_Violations = Mapping[tuple[int, int], Sequence[tuple[TrialKernel, str]]]
+"""{(places in the recipe of the technique that violates an invariant and of the one that has it): layers, reasons}."""
+
+
+def _violating(index: int, violations: _Violations, context: AdviceContext) -> Iterator[str]:
+    for (violating, violated), found in violations.items():
+        if violating == index:
+            worst, reason = max(found, key=lambda item: item[0].weight.size)
+            names = [layer.kernel.layer for layer, _ in found]
             yield (
-                f"{technique} finds no layer in the network that {changing} leaves, whose largest kernel has "
-                f"{largest:,} weights: leave it out, or look at its settings (prune passes over fewer than smallest=)."
+                f"{_name(context.recipe[index], worst)} violates the invariant of "
+                f"{_name(context.recipe[violated], worst)} in {context.layers(names)}, such as "
+                f"{worst.kernel.layer}: {reason}; {context.recipe[index].remedy}."
             )
 
 
-def _now_too_small(before: Sequence[_Layer], left: Sequence[_Layer], recipe: Recipe) -> Iterator[str]:
-    """Kernels that lose their zeros, or never get any, because other techniques make them smaller."""
-    for technique in recipe:
-        if not isinstance(technique, Prune):
-            continue
-        had = {layer.kernel.layer for layer in before if _takes(technique, layer)}
-        lost = [layer for layer in left if layer.kernel.layer in had and not _takes(technique, layer)]
-        if not lost or not any(_takes(technique, layer) for layer in left):
-            continue  # of a technique that finds no layer at all is told already
-        least = min(layer.weight.size for layer in lost)
-        # A pattern may not fit the channels that are left, however small a kernel may be.
-        sizes = all(_takes(technique.everywhere(smallest=least), layer) for layer in lost)
-        remedy = f"smallest={least}" if sizes else "multiple_of= of the pattern's groups where channels go"
-        dense = sum(layer.weight.size for layer in lost)
-        total = sum(layer.weight.size for layer in left)
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """The kernels of the file that a recipe leads to."""
+
+    recipe: Recipe
+    layers: tuple[TrialKernel, ...]
+    int8: bool
+
+    def violations(self) -> _Violations:
+        """What the techniques do to each other's invariants."""
+        found: dict[tuple[int, int], list[tuple[TrialKernel, str]]] = {}
+        for layer in self.layers if len(self.recipe) > 1 else ():
+            # A small sample shows violations, a larger one their extent.
+            if layer.sample(1024).transformed(self.recipe)[1]:
+                for pair, reason in layer.sample().transformed(self.recipe)[1].items():
+                    found.setdefault(pair, []).append((layer, reason))
+        return found
+
+    def wasted_bytes(self, technique: Technique) -> Iterator[str]:
+        """Say where the file gets no smaller by a technique; of one in several steps only the whole counts."""
+        steps = [each for each in self.recipe if each.name == technique.name]
+        taken = [layer for layer in self.layers if any(each.takes_kernel(layer.kernel) for each in steps)]
+        # What makes a file of integers is not there to save bytes beside that.
+        if technique.integer or technique is not steps[-1] or not taken:
+            return
+        others = Recipe(*(each for each in self.recipe if each.name != technique.name))
+        largest = sorted(taken, key=lambda layer: layer.weight.size, reverse=True)[:_KERNELS]
+        samples = [layer.sample() for layer in largest]
+        scale = sum(layer.weight.size for layer in taken) / sum(sample.weight.size for sample in samples)
+
+        def packed(recipe: Recipe) -> float:
+            return scale * sum(packed_bytes(sample.in_file(recipe, self.int8)) for sample in samples)
+
+        def packed_with(stronger: Technique) -> float:
+            # In its place: each technique is fitted to what the ones before it leave.
+            return packed(Recipe(*(stronger if each is technique else each for each in self.recipe)))
+
+        with_it, without = packed(self.recipe), packed(others)
+        if with_it <= (1 - _PAYS) * without:
+            yield from self._wasted_alone(taken, steps, others)
+            return
+        remedy, stronger = "leave it out", technique.stronger()
+        enough = (1 - _PAYS) * without
+        # Stronger settings take fewer bytes.
+        first = bisect.bisect_left(stronger, True, key=lambda each: packed_with(each) <= enough)
+        if first < len(stronger) and technique.sweep is not None:
+            setting = technique.sweep.setting
+            remedy = (
+                f"it pays from {setting}={getattr(stronger[first], setting):g} on "
+                f"({_about(packed_with(stronger[first]))} bytes); else leave it out"
+            )
+        beside = f" beside {others}" if len(others) else ""
         yield (
-            f"{_name(technique)} has no zeros in {_layers([layer.kernel.layer for layer in lost])}, which "
-            f"{_changing(recipe)} makes too small for it: {dense:,} of {total:,} weights stay dense; take {remedy}."
+            f"{' and '.join(map(str, steps))} saves next to nothing{beside}: {_about(with_it)} bytes of packed kernels "
+            f"with it, {_about(without)} without; {remedy}."
         )
 
-
-def _takes(technique: Technique, layer: _Layer) -> bool:
-    """Whether a technique transforms this kernel."""
-    here = technique.for_kernel(layer.kernel)
-    return here is not None and here.transform(layer.kernel) is not None
-
-
-def _broken_codebooks(layers: Sequence[_Layer], recipe: Recipe) -> Iterator[str]:
-    broken: dict[tuple[str, str, int], list[tuple[int, str]]] = {}
-    for layer in layers:
-        shared, grid = _last(layer, recipe, Codebook), _last(layer, recipe, Grid)
-        if shared and grid and grid[1].axes is not None:
-            distinct = np.unique(_transformed(layer.sample(), recipe)).size
-            if distinct > 2 ** shared[1].settings.bits:
-                key = (_name(grid[0]), _name(shared[0]), 2 ** shared[1].settings.bits)
-                broken.setdefault(key, []).append((distinct, layer.kernel.layer))
-    for (grid_name, share_name, entries), found in broken.items():
-        distinct, worst = max(found)
-        yield (
-            f"{grid_name} gives each channel a scale of its own and breaks up the codebooks of {share_name} in "
-            f"{_layers([name for _, name in found])}: {worst} would hold {distinct:,} distinct values or more "
-            f"instead of {entries}; take per_channel=False."
-        )
+    def _wasted_alone(
+        self, taken: Sequence[TrialKernel], steps: Sequence[Technique], others: Recipe
+    ) -> Iterator[str]:
+        wasted, with_it, without = [], 0, 0
+        for layer in taken:
+            values = max((each.for_kernel(layer.kernel) or each).values or _VALUES for each in steps)
+            if layer.weight.size <= _WEIGHTS_A_VALUE * values:
+                files = (layer.in_file(each, self.int8) for each in (self.recipe, others))
+                coded, plain = map(packed_bytes, files)
+                if coded >= plain:
+                    wasted.append(layer)
+                    with_it, without = with_it + coded, without + plain
+        if wasted:
+            names = [layer.kernel.layer for layer in wasted]
+            techniques = dict.fromkeys(_name(each, layer) for each in steps for layer in wasted)
+            yield (
+                f"{' and '.join(techniques)} saves nothing in {AdviceContext.layers(names)} of few weights: "
+                f"{with_it:,} bytes packed with it, {without:,} without; add layers={dict.fromkeys(names)}."
+            )
 
 
-def _coarse_grids(layers: Sequence[_Layer], recipe: Recipe) -> Iterator[str]:
-    coarse: dict[tuple[str, str, int, int], list[str]] = {}
-    for layer in layers:
-        shared, grid = _last(layer, recipe, Codebook), _last(layer, recipe, Grid)
-        if shared and grid and _is_coarse(shared[1], grid[1]):
-            key = (_name(grid[0]), _name(shared[0]), grid[1].bits, shared[1].settings.bits)
-            coarse.setdefault(key, []).append(layer.kernel.layer)
-    for (grid_name, share_name, grid_bits, share_bits), names in coarse.items():
-        finer = f"quantize(bits={share_bits + 1}) or more, or " if share_bits < 8 else ""
-        yield (
-            f"{grid_name} has {2**grid_bits - 1} values, fewer than the {2**share_bits} of {share_name}, in "
-            f"{_layers(names)}: take {finer}share(bits={grid_bits - 1})."
-        )
-
-
-def _is_coarse(codebook: Codebook, grid: Grid) -> bool:
-    """Whether the grid has fewer values than the codebook."""
-    return 2 * grid.levels + 1 < 2**codebook.settings.bits
-
-
-def _idle_sparsity(layers: Sequence[_Layer], recipe: Recipe, int8: bool) -> Iterator[str]:
-    pruned = [layer for layer in layers if any(isinstance(t, Prune) for t, _ in layer.techniques(recipe))]
-    if not pruned:
-        return
-    total = sum(layer.weight.size for layer in pruned)
-    largest = sorted(pruned, key=lambda layer: layer.weight.size, reverse=True)[:_KERNELS]
-    samples = [layer.sample() for layer in largest]
-    scale = total / sum(sample.weight.size for sample in samples)
-
-    def packed(recipe: Recipe) -> float:
-        return scale * sum(_packed_bytes(sample, recipe, int8) for sample in samples)
-
-    prunes = [technique for technique in recipe if isinstance(technique, Prune)]
-    others = Recipe(*(technique for technique in recipe if not isinstance(technique, Prune)))
-    with_zeros, without = packed(recipe), packed(others)
-    if with_zeros <= (1 - _PAYS) * without:
-        return
-    highest = max(technique.sparsity for technique in prunes)
-
-    def due(sparsity: float) -> float:
-        stronger = dataclasses.replace(prunes[-1], sparsity=sparsity, layers=())
-        # In its place: which of two techniques was first decides what the other is fitted to.
-        return packed(Recipe(*(stronger if technique is prunes[-1] else technique for technique in recipe)))
-
-    remedy = "leave it out"
-    higher = [sparsity for sparsity in np.arange(0.1, 0.96, 0.05).round(2).tolist() if sparsity > highest]
-    # More zeros take fewer bytes.
-    first = bisect.bisect_left(higher, True, key=lambda sparsity: due(sparsity) <= (1 - _PAYS) * without)
-    if first < len(higher):
-        enough = higher[first]
-        remedy = f"from a sparsity of {enough:g} on it pays ({_about(due(enough))} bytes); else leave it out"
-    beside = f" beside {others}" if len(others) else ""
-    yield (
-        f"{' and '.join(map(str, prunes))} saves next to nothing{beside}: {_about(with_zeros)} bytes of packed kernels "
-        f"with it, {_about(without)} without; {remedy}."
-    )
-
-
-def _dear_codebooks(layers: Sequence[_Layer], recipe: Recipe, int8: bool) -> Iterator[str]:
-    dear, before, after = [], 0, 0
-    others = Recipe(*(technique for technique in recipe if not isinstance(technique, ShareWeights)))
-    shares = []
-    for layer in layers:
-        shared, grid = _last(layer, recipe, Codebook), _last(layer, recipe, Grid)
-        if not shared or layer.weight.size > _WEIGHTS_A_VALUE * 2 ** shared[1].settings.bits:
-            continue
-        if grid and _is_coarse(shared[1], grid[1]):
-            continue  # that is told already
-        plain, coded = (_packed_bytes(layer, each, int8) for each in (others, recipe))
-        if coded >= plain:
-            dear.append(layer.kernel.layer)
-            shares.append(_name(shared[0]))
-            before, after = before + plain, after + coded
-    if dear:
-        remedy = ", ".join(f"{name!r}: None" for name in dear)
-        yield (
-            f"{' and '.join(dict.fromkeys(shares))} saves nothing in {_layers(dear)} of few weights: {after:,} bytes "
-            f"packed with it, {before:,} without; add layers={{{remedy}}}."
-        )
-
-
-_Kind = TypeVar("_Kind", bound=Transform)
-
-
-def _last(layer: _Layer, recipe: Recipe, kind: type[_Kind]) -> tuple[Technique, _Kind] | None:
-    """The last of the recipe's techniques that puts a transform of this kind before the kernel."""
-    found = [(made_by, made) for made_by, made in layer.techniques(recipe) if isinstance(made, kind)]
-    return found[-1] if found else None
-
-
-def _name(technique: Technique) -> str:
-    """The technique as in a recipe, without which layers it is for."""
-    return str(dataclasses.replace(technique, where=None, layers=()))
-
-
-def _layers(names: Sequence[str]) -> str:
-    """How many layers and the first of them by name: "26 layers (conv1, fire2, fire3, ...)"."""
-    shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
-    return f"{len(names)} layer{'' if len(names) == 1 else 's'} ({shown})"
+def _name(technique: Technique, layer: TrialKernel) -> str:
+    """The technique with its settings for a layer, as in a recipe."""
+    return str((technique.for_kernel(layer.kernel) or technique).everywhere_alike())
 
 
 def _about(size_bytes: float) -> str:
-    """Bytes in three digits, for they come from samples."""
+    """Bytes in three digits, because they come from samples."""
     return f"{float(f'{size_bytes:.3g}'):,.0f}"

@@ -7,9 +7,7 @@ from typing import Any
 
 import keras
 
-from squeezekit.compress.base import Kernel, Recipe, Technique, fits
-from squeezekit.compress.blocks import is_block, own_variables, parts, plain_block
-from squeezekit.compress.cloning import (
+from squeezekit.compress.graph.clone import (
     block_copy,
     chain_copy,
     check_model,
@@ -20,17 +18,19 @@ from squeezekit.compress.cloning import (
     members,
     same,
 )
-from squeezekit.compress.hooks import HOOKED, REMEDIES, KernelHook
-from squeezekit.compress.recipe import parse
-from squeezekit.compress.transforms import END, Inserted, Moment, Transform
+from squeezekit.compress.graph.nested_layers import is_block, own_variables, parts, plain_block
+from squeezekit.compress.hooked_layers import HOOKED, REMEDIES, KernelHook, hook_class
+from squeezekit.compress.recipe_parser import parse
+from squeezekit.compress.technique import Kernel, Recipe, Technique, fits
+from squeezekit.compress.transform import END, Inserted, TrainingProgress, Transform
 
 __all__ = [
     "advance",
     "applies",
     "apply",
-    "broken_promises",
     "finish",
     "hooked_layers",
+    "invariant_violations",
     "kernel_layers",
     "leaves",
     "strip",
@@ -42,32 +42,28 @@ def apply(
 ) -> keras.Model:
     """Return a copy of `model` whose kernels pass through one more technique.
 
-    The copy has the same layers, names, weights and outputs, with transforms in its convolutions
-    (plain, depthwise, transposed), Dense and EinsumDense layers, also inside nested models and inside
-    blocks: layers of your own class that hold such layers. Compile and fit it like any Keras model, with
-    `Schedule` among the callbacks if a technique has a schedule. Applied to a model that has transforms already,
-    the new ones join them: masks stay, codebooks stay. A recipe is applied as a whole, so its
-    techniques train together; for one stage after another apply them one by one and train between.
+    The copy has transforms in its convolutions (plain, depthwise, transposed), Dense and EinsumDense layers, also
+    inside nested models and blocks (layers of your own class that hold such layers). Compile and fit it like any
+    Keras model, with `Schedule` among the callbacks if a technique has a schedule. Transforms that the model has
+    already stay. The techniques of a recipe train together; to train one stage after another apply them one by one.
 
-    Fold BatchNorm first (`squeezekit.models.fold_batch_norm`) when sharing or quantizing: folding
-    afterwards scales each channel and so breaks up codebooks and grids.
+    Fold BatchNorm (`squeezekit.models.fold_batch_norm`) before sharing or quantizing: folding afterwards scales each
+    channel and so breaks codebooks and grids.
 
     Args:
         model: a built functional or sequential model; not changed. Another goes into one:
             `keras.Sequential([keras.Input(shape), model])`.
         technique: what to apply; a string is parsed as a recipe.
-        skip: names of layers, nested models and blocks to leave as they are, with `*` for any characters; a
-            layer inside a nested model has the model's name in front: `"head/fc"`; one inside a block is
-            known by its attribute: `"fire2/squeeze"`, `"fire2/expand/0"`.
+        skip: names of layers, nested models and blocks to leave as they are, with `*` for any characters, such as
+            `"head/fc"` in a nested model, `"fire2/squeeze"` or `"fire2/expand/0"` in a block's attributes.
 
     Returns:
         The copy, not compiled.
 
     Raises:
-        ValueError: the model is subclassed or not built; a layer with a kernel is of a kind that cannot
-            be transformed and neither `skip` nor the technique's `where` leaves it alone; `skip` matches no
-            layer; a block cannot be made again from its `get_config`; the technique would break what an
-            earlier one promised.
+        ValueError: the model is subclassed or not built; a layer with a kernel is of a kind that cannot be
+            transformed and is neither in `skip` nor out of `where`; `skip` matches no layer; a block cannot be made
+            from its `get_config`; the technique would violate the invariant of an earlier one.
 
     Example:
         >>> model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(10, name="fc")])
@@ -77,7 +73,9 @@ def apply(
     """
     recipe = parse(technique) if isinstance(technique, str) else Recipe(technique)
     check_model(model.name, model)
-    _check_skip(model, skip)
+    if isinstance(skip, str):
+        raise ValueError(f"Expected skip as several names: ({skip!r},). Received: skip={skip!r}.")
+    _check_names("skip", skip, model)
     if not len(recipe):
         return clone(model, same)
     for step in recipe:
@@ -88,7 +86,7 @@ def apply(
 def strip(model: keras.Model) -> keras.Model:
     """Return a plain model of stock Keras layers that hold the effective kernels.
 
-    A schedule that has not ended is brought to its end first, in the copy: what leaves keeps its promise.
+    A schedule that has not ended is brought to its end first, in the copy, so that every invariant holds.
 
     Args:
         model: with or without transforms; not changed.
@@ -104,17 +102,14 @@ def strip(model: keras.Model) -> keras.Model:
         >>> [type(layer).__name__ for layer in strip(apply(model, "share(bits=3)")).layers]
         ['Dense']
     """
-    extras: list[Transform | Inserted] = [
-        transform for _, layer in hooked_layers(model) for transform in layer.transforms
-    ]
-    extras += _inserted(model)
+    extras: list[Transform | Inserted] = [*_transforms(model), *_inserted(model)]
     if any(extra.pending for extra in extras):
         model = clone(model, same)
         finish(model)
     plain = clone(model, _stock)
     kinds: dict[type[Transform | Inserted], None] = dict.fromkeys(map(type, extras))
     for kind in kinds:
-        plain = kind.leave(plain)
+        plain = kind.after_strip(plain)
     return plain
 
 
@@ -123,46 +118,48 @@ def finish(model: keras.Model) -> None:
     advance(model, END)
 
 
-def advance(model: keras.Model, moment: Moment, *, since: int | None = None) -> None:
-    """Bring every schedule of `model` to `moment`; those that are further stay where they are.
+def advance(model: keras.Model, progress: TrainingProgress, *, since: int | None = None) -> None:
+    """Bring every schedule of `model` to `progress`; those that are further stay where they are.
 
     Args:
         model: with or without transforms; the transforms' state is changed in place.
-        moment: how far the training is.
-        since: step of the update before; only what is due after it then moves. None moves everything.
+        progress: how far the training is.
+        since: step of the last update: only schedules due after it move. None moves all.
     """
     stages: dict[tuple[int, type[Transform]], list[tuple[Transform, KernelHook]]] = defaultdict(list)
     for _, layer in hooked_layers(model):
         for transform in layer.transforms:
-            if (since is None or transform.due(moment, since)) and transform.pending:
+            if (since is None or transform.due(progress, since)) and transform.pending:
                 stages[transform.stage, type(transform)].append((transform, layer))
     for (_, kind), pairs in sorted(stages.items(), key=lambda item: item[0][0]):
         weights = [
             layer.effective_kernel() if kind.fits_result else layer.input_of(transform)
             for transform, layer in pairs
         ]
-        kind.update([transform for transform, _ in pairs], weights, moment)
+        kind.update([transform for transform, _ in pairs], weights, progress)
     for layer in _inserted(model):
         if layer.pending:
-            layer.advance(moment)
+            layer.advance(progress)
 
 
-def broken_promises(model: keras.Model) -> list[str]:
-    """Return one line for each transform whose promise the kernel in use does not keep; [] is good.
+def invariant_violations(model: keras.Model) -> list[str]:
+    """Return one line for each transform whose invariant the kernel in use violates; [] is good.
 
     Example:
         >>> model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(10, name="fc")])
-        >>> broken_promises(apply(model, "prune(0.5) | share() | quantize()"))
+        >>> invariant_violations(apply(model, "prune(0.5) | share() | quantize()"))
         []
     """
     lines = []
     for name, layer in hooked_layers(model):
         kernel = layer.effective_kernel()
-        for transform in layer.transforms:
-            broken = transform.promise_broken(kernel)
-            if broken:
-                lines.append(f"{name}: {broken}")
+        reasons = (transform.invariant_violation(kernel) for transform in layer.transforms)
+        lines += [f"{name}: {reason}" for reason in reasons if reason]
     return lines
+
+
+def _transforms(model: keras.Model) -> list[Transform]:
+    return [transform for _, layer in hooked_layers(model) for transform in layer.transforms]
 
 
 def _inserted(model: keras.Model) -> list[Inserted]:
@@ -178,12 +175,12 @@ def kernel_layers(model: keras.Model) -> Iterator[tuple[str, keras.layers.Layer]
         ['fc']
     """
     for name, layer in leaves(model):
-        if isinstance(layer, KernelHook) or type(layer) in HOOKED:
+        if hook_class(layer) is not None:
             yield name, layer
 
 
 def applies(model: keras.Model, technique: Technique) -> bool:
-    """Return whether there is any layer that `apply` would change; it refuses a technique without one.
+    """Return whether `apply` would change any layer; it refuses a technique that finds none.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
@@ -192,8 +189,8 @@ def applies(model: keras.Model, technique: Technique) -> bool:
     """
     bound = technique.bind(model)
     for name, layer in kernel_layers(model):
-        kind = type(layer) if isinstance(layer, KernelHook) else HOOKED[type(layer)]
-        if layer.built and bound(Kernel(name, tuple(layer.kernel.shape), kind.axes_of(layer)), 0) is not None:
+        kernel = Kernel.of(name, layer) if layer.built else None
+        if kernel is not None and bound(kernel, 0) is not None:
             return True
     return technique.rewrite(model) is not model
 
@@ -205,8 +202,7 @@ def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) 
     rewritten = dataclasses.replace(technique, layers=passed_over + technique.layers).rewrite(model)
     changed = rewritten is not model
     model = rewritten
-    stages = [transform.stage for _, layer in hooked_layers(model) for transform in layer.transforms]
-    stage = 1 + max(stages, default=-1)
+    stage = 1 + max((transform.stage for transform in _transforms(model)), default=-1)
     bound = technique.bind(model)
     choice = _Choice(technique, bound, stage, tuple(skip))
     result = clone(model, lambda name, layer: _hooked(name, layer, choice))
@@ -219,15 +215,16 @@ def _apply_one(model: keras.Model, technique: Technique, skip: Collection[str]) 
                 fresh += 1
     if not fresh and not changed:
         raise ValueError(
-            f"Expected a layer to which {technique} applies. Received: {model.name} with none; leave it out, or "
-            "look at its settings: prune, for one, passes over kernels of fewer weights than smallest=."
+            f"Expected a layer to which {technique} applies. Received: {model.name} with none; it takes "
+            f"{technique.takes}: leave it out, or change its settings."
         )
-    advance(result, Moment(0, 1))
-    broken = broken_promises(result)
-    if broken:
+    advance(result, TrainingProgress(0, 1))
+    violations = invariant_violations(result)
+    if violations:
+        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         raise ValueError(
             f"Expected a technique that leaves earlier ones intact. Received: {technique}; "
-            f"after it, {broken[0]}" + (f" (and {len(broken) - 1} more)." if len(broken) > 1 else ".")
+            f"after it, {violations[0]}{more}."
         )
     return result
 
@@ -246,7 +243,7 @@ class _Choice:
         return any(fits(name, pattern) for pattern in self.skip)
 
     def leaves_alone(self, name: str) -> bool:
-        """Whether a name alone says that this layer is to be passed over, whatever its kind."""
+        """Whether the name alone leaves this layer out, whatever its kind."""
         if self.skips(name):
             return True
         patterns = self.technique.patterns
@@ -276,23 +273,16 @@ def _chain(name: str, layer: keras.layers.Layer, choice: _Choice) -> list[Transf
     chain = chain_copy(layer) if isinstance(layer, KernelHook) else []
     if choice.skips(name) or not layer.built:  # one that is never called has no kernel
         return chain
-    if isinstance(layer, KernelHook):
-        kind = type(layer)
-    elif type(layer) in HOOKED:
-        kind = HOOKED[type(layer)]
-        if not choice.leaves_alone(name):
-            _refuse_rewritten(name, layer)
-    else:
-        if not choice.leaves_alone(name):
-            _refuse_kernels(name, layer, layer.weights)
-        return chain
-    # Asked also where `where` says no: filters that go elsewhere may be read here.
-    added = choice.bound(Kernel(name, tuple(layer.kernel.shape), kind.axes_of(layer)), choice.stage)
+    if not isinstance(layer, KernelHook) and not choice.leaves_alone(name):
+        (_refuse_rewritten if type(layer) in HOOKED else _refuse_kernels)(name, layer, layer.weights)
+    # Asked also where `where` excludes the layer: it may read filters that are removed elsewhere.
+    kernel = Kernel.of(name, layer)
+    added = None if kernel is None else choice.bound(kernel, choice.stage)
     if added is None:
         return chain
     # Stable: of two in one slot the later acts later.
     chain = sorted([*chain, added], key=lambda item: item.slot)
-    # What acts before a transform that ignores its input would never be seen again.
+    # Nothing sees the result of what acts before a transform that ignores its input.
     first = max((i for i, item in enumerate(chain) if item.ignores_input), default=0)
     return chain[first:]
 
@@ -305,21 +295,15 @@ def _stock(name: str, layer: keras.layers.Layer) -> keras.layers.Layer:
     return same(name, layer)
 
 
-def _check_skip(model: keras.Model, skip: Collection[str]) -> None:
-    if isinstance(skip, str):
-        raise ValueError(f"Expected skip as several names: ({skip!r},). Received: skip={skip!r}.")
-    _check_names("skip", skip, model)
-
-
 def _check_names(setting: str, patterns: Collection[str], model: keras.Model) -> None:
-    """Refuse a pattern that fits no layer: whoever wrote it meant one."""
+    """Refuse a pattern that fits no layer."""
     names = {name for name, _ in leaves(model)} | {name for name, _ in members(model)}
     for pattern in patterns:
         if not any(fits(name, pattern) for name in names):
             raise ValueError(f"Expected {setting} to name layers of {model.name}. Received: {pattern!r}.")
 
 
-def _refuse_rewritten(name: str, layer: keras.layers.Layer) -> None:
+def _refuse_rewritten(name: str, layer: keras.layers.Layer, weights: Sequence[Any]) -> None:
     lora = layer.get_config().get("lora_rank")
     if lora or layer.quantization_mode is not None:
         how = "LoRA enabled" if lora else f"Keras's own {layer.quantization_mode} quantization"
@@ -327,7 +311,7 @@ def _refuse_rewritten(name: str, layer: keras.layers.Layer) -> None:
 
 
 def _refuse_kernels(name: str, layer: keras.layers.Layer, weights: Sequence[Any]) -> None:
-    """Refuse to pass over weights in silence; vectors (biases, BatchNorm) need no technique."""
+    """Refuse to leave out matrices silently; vectors (biases, BatchNorm) need no technique."""
     if any(len(weight.shape) > 1 for weight in weights):
         kinds = ", ".join(kind.__name__ for kind in HOOKED)
         remedies = [*REMEDIES.get(type(layer), ()), "name it in skip to leave it as it is"]

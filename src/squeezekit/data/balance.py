@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from squeezekit.data.dataset import Images
+from squeezekit.data.labelled_images import Images
 
 __all__ = ["class_weights", "oversampled"]
 
@@ -12,17 +12,10 @@ Part = TypeVar("Part", bound=Images)
 
 
 def class_weights(split: Images, classes: int) -> np.ndarray:
-    """Weights that let every class count alike in the loss: n / (k n_c), 1 on average over the images.
+    """Weights, float32 (classes,), that make every class count equally in the loss: n / (k n_c), on average 1.
 
-    Use them where the loss of a rare class matters as much as that of a common one, so where macro-accuracy is what
-    counts. They make rare images loud, noise included: with labels that are often wrong prefer none.
-
-    Args:
-        split: the training images.
-        classes: how many there are.
-
-    Returns:
-        float32, shape (classes,); 0 for a class without images.
+    Use them where macro-accuracy counts. They amplify rare images, noise included: with labels that are often wrong
+    prefer none. A class without images has weight 0.
 
     Raises:
         ValueError: a label is beyond the classes, or there are no images.
@@ -43,18 +36,11 @@ def class_weights(split: Images, classes: int) -> np.ndarray:
 
 
 def oversampled(split: Part, seed: int = 0) -> Part:
-    """A split in which every class has as many images as the largest: those of smaller ones come again.
+    """Repeat training images of smaller classes, in place, until every class has as many as the largest.
 
     The alternative to `class_weights` that needs nothing of the training: augmentation shows a repeated image
-    differently each time. An epoch grows with the imbalance. Each image of a class comes as often as any other, or
-    once more; the seed says which.
-
-    Args:
-        split: the training images; never those that are tested on.
-        seed: at least 0.
-
-    Returns:
-        A split in the order of the given one.
+    differently each time. An epoch grows with the imbalance. Each image of a class comes equally often, or once more,
+    which the seed chooses.
 
     Example:
         >>> from squeezekit.data import Split

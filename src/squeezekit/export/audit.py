@@ -1,4 +1,4 @@
-"""What a `.tflite` really computes: its operations in order and the types that flow between them."""
+"""What a `.tflite` computes: its operations in order, and the types of its tensors."""
 
 import dataclasses
 import struct
@@ -88,7 +88,7 @@ def audit(tflite: bytes) -> Audit:
         raise FormatError("not a .tflite: it does not carry the identifier TFL3")
     try:
         return _audit(schema.Model.GetRootAsModel(tflite, 0))
-    # What a flatbuffer's accessors raise when an offset points outside the file.
+    # A flatbuffer's accessors raise these when an offset points outside the file.
     except (struct.error, IndexError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise FormatError(f"damaged .tflite ({error})") from error
 
@@ -98,7 +98,7 @@ def _audit(model: schema.Model) -> Audit:
     tensors = [_tensor(model, graph.Tensors(index)) for index in range(graph.TensorsLength())]
 
     def pick(indices: np.ndarray | int) -> tuple[Tensor, ...]:
-        # The accessors give a 0 instead of an empty array; -1 stands for an optional input that is not there.
+        # The accessors return 0 for an empty array; -1 is an optional input that is absent.
         return tuple(tensors[index] for index in np.atleast_1d(indices) if index >= 0)
 
     operations = []

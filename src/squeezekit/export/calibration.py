@@ -1,4 +1,4 @@
-"""The images that a full-integer export looks at to learn the range of every activation."""
+"""Calibration images: they set the range of every activation in a full-integer export."""
 
 from collections.abc import Iterator
 
@@ -13,9 +13,9 @@ __all__ = ["calibration_batches"]
 def calibration_batches(
     split: Images, preprocess: Preprocess, *, images: int = 100, seed: int = 0, batch_size: int = 25
 ) -> Iterator[np.ndarray]:
-    """Read a random few of a split's images, as the network will see them: no augmentation.
+    """Read a random sample of a split's images as the network will see them, without augmentation.
 
-    Use the training split: ranges chosen on test images would be fitted to them.
+    Use the training split: on the test split the ranges would be fitted to the test images.
 
     Args:
         split: the images to choose from.

@@ -4,12 +4,10 @@ Paper: Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Inference", 2018: the integer arithmetic (section 2) and folding of BatchNorm (section 3.2), which the converter does.
 """
 
-import contextlib
 import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import IO, Any
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,15 +15,19 @@ import tensorflow as tf
 from tensorflow.lite.python.convert import mlir_quantize
 
 from squeezekit import files
-from squeezekit.compress.blocks import HookedBlock
-from squeezekit.compress.hooks import KernelHook
-from squeezekit.compress.transforms import Inserted
+from squeezekit.compress.graph.nested_layers import HookedBlock
+from squeezekit.compress.hooked_layers import KernelHook
+from squeezekit.compress.transform import Inserted
 from squeezekit.export import metadata
 from squeezekit.export.audit import audit
 from squeezekit.export.ranges import check_ranges, set_ranges
 from squeezekit.preprocess import Preprocess
+from squeezekit.quiet import quiet_native
 
 __all__ = ["litert"]
+
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+_ANYTHING = re.compile(b"")
 
 
 def litert(
@@ -48,22 +50,22 @@ def litert(
     accurate for networks that were never trained for it, and larger.
 
     A BatchNorm after a convolution is folded into it. Fold before sharing or quantizing weights
-    (`models.fold_batch_norm`), because folding changes them. Not thread-safe: what the converter prints
-    to the process's standard error is held back, and given only when it fails.
+    (`models.fold_batch_norm`), because folding changes them. Not thread-safe: the process's standard error is held
+    back while the converter runs, and shown only when it fails.
 
     Args:
-        model: a functional model on the TensorFlow backend: one [0, 255] RGB image in, softmax out. One of
+        model: a functional model on the TensorFlow backend: one [0, 255] RGB image in, softmax out. A model of
             another precision is exported in float32.
         path: the file to write; it is replaced as a whole.
         calibration: float32 batches (b, height, width, 3) in [0, 255], some 100 images in all that are typical of
             what the network will see. Held in memory. In the first image the darkest value is set to 0 and the
             brightest to 255, so that the input's range is exactly that of a pixel.
         labels: one label an output, in order; none means "0", "1", ...
-        preprocess: what the network expects of an image; the default is to squash it to the input's size.
-        provenance: where the network comes from; plain JSON values, carried along.
+        preprocess: what the network expects of an image; by default the whole picture squashed to the input's size.
+        provenance: where the network comes from; plain JSON values, stored in the file.
         per_channel: one weight scale an output channel instead of one a tensor. Only with `calibration`.
-        ranges: those of activations that the network was trained with (`compress.activation_ranges`), by layer:
-            exactly these are used, and what is missing is calibrated. Only with `calibration`.
+        ranges: trained ranges of activations (`compress.activation_ranges`), by layer, used exactly; the others
+            are calibrated. Only with `calibration`.
 
     Raises:
         ValueError: the model is not such a classifier, still has hooks of `compress`, or cannot be expressed
@@ -106,13 +108,11 @@ def _check_classifier(model: keras.Model) -> tuple[int, int]:
     # A subclassed model has no `inputs`, and a Sequential that was never built raises AttributeError.
     if len(getattr(model, "inputs", None) or ()) != 1 or len(model.outputs) != 1:
         raise ValueError("Expected a functional Keras model with one input and one output.")
-    hooked = [
-        layer.name for layer in _layers(model) if isinstance(layer, KernelHook | HookedBlock | Inserted)
-    ]
-    if hooked:
-        raise ValueError(
-            f"Expected a plain Keras model: strip it first (compress.strip). Received: hooks on {hooked[0]!r}."
-        )
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, KernelHook | HookedBlock | Inserted):
+            raise ValueError(
+                f"Expected a plain Keras model: strip it first (compress.strip). Received: hooks on {layer.name!r}."
+            )
     image, output = model.inputs[0], model.outputs[0]
     if len(image.shape) != 4 or None in image.shape[1:] or image.shape[3] != 3 or "float" not in image.dtype:
         raise ValueError(
@@ -124,14 +124,6 @@ def _check_classifier(model: keras.Model) -> tuple[int, int]:
         if "float" in variable.dtype and not np.isfinite(variable.numpy().astype(np.float32)).all():
             raise ValueError(f"Expected finite weights. Received: NaN or infinity in {variable.path}.")
     return image.shape[1], image.shape[2]
-
-
-def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """All layers, those of nested models too."""
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
 
 
 def _check_labels(labels: Sequence[str], classes: int) -> list[str]:
@@ -164,10 +156,10 @@ def _check_calibration(calibration: Iterable[np.ndarray], height: int, width: in
 
 
 def _exact_range(images: list[np.ndarray]) -> list[np.ndarray]:
-    """The images, two values of the first changed so that all together reach 0 and 255."""
+    """The images, with two values of the first changed to 0 and 255."""
     first = images[0].copy()
     darkest, brightest = int(first.argmin()), int(first.argmax())
-    if darkest == brightest:  # a picture of one colour: any two places do
+    if darkest == brightest:  # all values are equal: any two will do
         brightest = first.size - 1
     first.flat[darkest], first.flat[brightest] = 0.0, 255.0
     return [first] + images[1:]
@@ -175,7 +167,8 @@ def _exact_range(images: list[np.ndarray]) -> list[np.ndarray]:
 
 def _as_float32(model: keras.Model) -> keras.Model:
     """The model itself, or the same weights in layers that compute in float32."""
-    if all(layer.compute_dtype == layer.variable_dtype == "float32" for layer in _layers(model)):
+    layers = model._flatten_layers(include_self=False)
+    if all(layer.compute_dtype == layer.variable_dtype == "float32" for layer in layers):
         return model
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -193,7 +186,7 @@ def _convert(
     *,
     per_channel: bool,
 ) -> bytes:
-    # Weights go in as constants. As variables of the model they would stay variables in the file, unfolded.
+    # Weights as constants: the model's variables would stay variables in the file, unfolded.
     trainable = [tf.constant(variable.numpy()) for variable in model.trainable_variables]
     others = [tf.constant(variable.numpy()) for variable in model.non_trainable_variables]
 
@@ -210,15 +203,15 @@ def _convert(
     if images is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([image[np.newaxis]] for image in images)
-        # Where an operation has no integer kernel the converter still steps back to float: see `_check_result`.
+        # The converter still uses float where an operation has no integer kernel; `_check_result` refuses that.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.uint8
         # There is no public switch for this.
         converter._experimental_disable_per_channel = not per_channel
         converter._experimental_disable_per_channel_quantization_for_dense_layers = not per_channel
         if ranges:
-            # The converter's own two steps, with the ranges set in between. Its path for trained ranges, fake
-            # quantization in the graph, would take no calibration for the rest, and only weights per channel.
+            # The converter's own two steps, with the ranges set in between. Its own way to set ranges, fake
+            # quantization in the graph, takes no calibration for the others, and only weights per channel.
             converter._experimental_calibrate_only = True
             calibrated = set_ranges(bytes(_quietly(converter.convert)), model, ranges, images)
             return _quietly(
@@ -234,41 +227,24 @@ def _convert(
 
 
 def _quietly(convert: Callable[[], bytes]) -> bytes:
-    """Run the converter; its words are worth reading only when it fails."""
-    with _standard_error_held() as log:
+    """Run the converter; what it prints matters only when it fails."""
+    with quiet_native(_ANYTHING) as log:
         try:
             return convert()
         # The converter's own errors have no public class; whatever it raises is about this network.
         except Exception as error:
             log.seek(0)
             lines = [*str(error).splitlines(), *log.read().decode("utf-8", "replace").splitlines()]
-            reason = next(
-                (line.strip() for line in lines if "error:" in line), lines[0] if lines else repr(error)
-            )
+            reason = next((line.strip() for line in lines if "error:" in line), (lines or [repr(error)])[0])
             raise ValueError(
                 f"Expected a network that LiteRT can express. The converter says: {reason}"
             ) from error
 
 
-@contextlib.contextmanager
-def _standard_error_held() -> Iterator[IO[bytes]]:
-    """Send file descriptor 2 to a temporary file, which is yielded: the converter prints from C++."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as log:
-        kept = os.dup(2)
-        os.dup2(log.fileno(), 2)
-        try:
-            yield log
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
 def _check_result(tflite: bytes, *, integer: bool) -> None:
-    """Hold the converter to what `litert` promises."""
+    """Raise a `ValueError` unless the converter wrote what `litert` describes."""
     graph = audit(tflite)
-    steps = [name for name in graph.names if name not in ("QUANTIZE", "DEQUANTIZE")]
+    steps = [name for name in graph.names if name not in _CONVERSIONS]
     if not steps or steps[-1] != "SOFTMAX":
         raise ValueError(
             f"Expected a classifier that ends in softmax. Received: {(steps or ['nothing'])[-1]}."
@@ -277,8 +253,8 @@ def _check_result(tflite: bytes, *, integer: bool) -> None:
         return
     floating = [step.name for step in graph.float_operations]
     if floating:
-        # The conversions around it are only the consequence.
-        cause = next((name for name in floating if name not in ("QUANTIZE", "DEQUANTIZE")), floating[0])
+        # The conversions around it follow from it.
+        cause = next((name for name in floating if name not in _CONVERSIONS), floating[0])
         raise ValueError(
             f"Expected operations that LiteRT has for integers. Received: {cause}, which is float."
         )

@@ -1,14 +1,16 @@
-"""Standard TFLite Metadata: what tells any tool that the input is an RGB image and which label is which output.
+"""Standard TFLite Metadata: it tells any tool that the input is an RGB image, and the label of each output.
 
-A flatbuffer of its own (identifier "M001", schema 1.0) lies in the model's metadata entry `TFLITE_METADATA`
-and names the files that are appended to the model as a ZIP archive. Python's `zipfile` reads them, MediaPipe and
-Android's tools read both. Schema: `metadata_schema.fbs` of TensorFlow Lite Support.
+The model's metadata entry `TFLITE_METADATA` holds a flatbuffer (identifier "M001", schema 1.0). It names the files
+that are appended to the model as a ZIP archive. Python's `zipfile` reads the archive, MediaPipe and Android's tools
+read both. Schema: `metadata_schema.fbs` of TensorFlow Lite Support.
 """
 
 import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import flatbuffers
@@ -38,7 +40,7 @@ _NORMALIZATION_OPTIONS = 1
 def associated_files(
     labels: Sequence[str], preprocess: Preprocess, provenance: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """The files that travel inside a network's file, by name.
+    """The files inside a network's file, by name.
 
     Args:
         labels: one label an output, in order.
@@ -70,8 +72,7 @@ def attach(tflite: bytes, name: str, associated: Mapping[str, bytes]) -> bytes:
     """Put labels, normalization and settings into a classifier's file.
 
     Args:
-        tflite: a network with one image input and one output of probabilities. What metadata it
-            has already is replaced.
+        tflite: a network with one image input and one output of probabilities. Its earlier metadata is replaced.
         name: the network's name, for people.
         associated: what `associated_files` gave.
 
@@ -96,7 +97,7 @@ def _append_files(model: bytes, files: Mapping[str, bytes]) -> bytes:
     # Stored, not deflated: MediaPipe reads associated files in place. Offsets count from the model's first byte.
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
         for name, content in files.items():
-            # The earliest time that ZIP knows and a fixed system, so that equal content is equal bytes.
+            # ZIP's earliest time and a fixed system, so that equal content gives equal bytes.
             member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             member.create_system, member.external_attr = 3, 0o644 << 16
             archive.writestr(member, content)
@@ -106,74 +107,61 @@ def _append_files(model: bytes, files: Mapping[str, bytes]) -> bytes:
 def _describe(name: str) -> bytes:
     """The ModelMetadata flatbuffer. Numbers are the fields' positions in the schema's tables."""
     builder = flatbuffers.Builder(1024)
-    image = _table(
-        builder,
-        offsets={
-            0: builder.CreateString("image"),
-            1: builder.CreateString("RGB picture; scaling is inside the network"),
-            3: _content(builder, _IMAGE_PROPERTIES, _table(builder, int8={0: _RGB})),
-            4: _vector(builder, [_pixels_as_they_are(builder)]),
-        },
+    text, table, vector = builder.CreateString, partial(_table, builder), partial(_vector, builder)
+
+    def union(kind: int, content: int) -> int:
+        """A table of a union's type and content."""
+        return table({1: content}, uint8={0: kind})
+
+    def raw_pixels() -> int:
+        """A ProcessUnit that normalizes by (x - 0) / 1, of the same values in a quantized and a float network."""
+        mean = builder.CreateNumpyVector(np.zeros(1, np.float32))
+        deviation = builder.CreateNumpyVector(np.ones(1, np.float32))
+        return union(_NORMALIZATION_OPTIONS, table({0: mean, 1: deviation}))
+
+    # The order in which children are written decides the file's bytes.
+    image = table(
+        {
+            0: text("image"),
+            1: text("RGB picture; scaling is inside the network"),
+            3: union(_IMAGE_PROPERTIES, table(int8={0: _RGB})),
+            4: vector([raw_pixels()]),
+        }
     )
-    labels_file = _table(
-        builder,
-        offsets={
-            0: builder.CreateString(LABELS_FILE),
-            1: builder.CreateString("one label an output, in order"),
-        },
-        int8={2: _TENSOR_AXIS_LABELS},
+    labels_file = table(
+        {0: text(LABELS_FILE), 1: text("one label an output, in order")}, int8={2: _TENSOR_AXIS_LABELS}
     )
-    probability = _table(
-        builder,
-        offsets={
-            0: builder.CreateString("probability"),
-            1: builder.CreateString("probability of each label"),
-            3: _content(builder, _FEATURE_PROPERTIES, _table(builder)),
-            6: _vector(builder, [labels_file]),
-        },
+    probability = table(
+        {
+            0: text("probability"),
+            1: text("probability of each label"),
+            3: union(_FEATURE_PROPERTIES, table()),
+            6: vector([labels_file]),
+        }
     )
-    graph = _table(builder, offsets={2: _vector(builder, [image]), 3: _vector(builder, [probability])})
-    settings_file = _table(builder, offsets={0: builder.CreateString(SETTINGS_FILE)})
-    root = _table(
-        builder,
-        offsets={
-            0: builder.CreateString(name),
-            1: builder.CreateString("Image classifier"),
-            3: _vector(builder, [graph]),
-            6: _vector(builder, [settings_file]),
-            7: builder.CreateString(_MIN_PARSER_VERSION),
-        },
+    graph = table({2: vector([image]), 3: vector([probability])})
+    settings_file = table({0: text(SETTINGS_FILE)})
+    root = table(
+        {
+            0: text(name),
+            1: text("Image classifier"),
+            3: vector([graph]),
+            6: vector([settings_file]),
+            7: text(_MIN_PARSER_VERSION),
+        }
     )
     builder.Finish(root, _METADATA_IDENTIFIER)
     return bytes(builder.Output())
 
 
-def _content(builder: flatbuffers.Builder, kind: int, properties: int) -> int:
-    """A Content whose union `content_properties` is of this kind: the type comes first, then the table."""
-    return _table(builder, uint8={0: kind}, offsets={1: properties})
-
-
-def _pixels_as_they_are(builder: flatbuffers.Builder) -> int:
-    """A ProcessUnit with (x - 0) / 1: a quantized network has the same values as its float original."""
-    options = _table(
-        builder,
-        offsets={
-            0: builder.CreateNumpyVector(np.zeros(1, np.float32)),
-            1: builder.CreateNumpyVector(np.ones(1, np.float32)),
-        },
-    )
-    return _table(builder, uint8={0: _NORMALIZATION_OPTIONS}, offsets={1: options})
-
-
 def _table(
     builder: flatbuffers.Builder,
+    offsets: Mapping[int, int] = MappingProxyType({}),
     *,
-    offsets: Mapping[int, int] | None = None,
-    int8: Mapping[int, int] | None = None,
-    uint8: Mapping[int, int] | None = None,
+    int8: Mapping[int, int] = MappingProxyType({}),
+    uint8: Mapping[int, int] = MappingProxyType({}),
 ) -> int:
-    """Write one table, its children written before, and return its offset: {field's position: value}."""
-    offsets, int8, uint8 = offsets or {}, int8 or {}, uint8 or {}
+    """Write one table, whose children are written already, and return its offset: {field's position: value}."""
     builder.StartObject(max([*offsets, *int8, *uint8], default=-1) + 1)
     for position, offset in offsets.items():
         builder.PrependUOffsetTRelativeSlot(position, offset, 0)

@@ -1,4 +1,4 @@
-"""Ranges that a network was trained with, put in the place of calibrated ones."""
+"""Trained ranges of activations in the place of calibrated ones."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from squeezekit.compress.wiring import rebuild
+from squeezekit.compress.graph.rewrite import rebuild
 
 __all__ = ["check_ranges", "set_ranges"]
 
@@ -22,7 +22,7 @@ _TOLERANCE = 1e-4
 
 
 def check_ranges(ranges: Mapping[str, tuple[float, float]]) -> None:
-    """Raise ValueError unless every range is finite, holds 0 and more than that."""
+    """Raise a `ValueError` unless every range is finite, contains 0 and is not empty."""
     for name, bounds in ranges.items():
         low, high = bounds
         if not (np.isfinite([low, high]).all() and low <= 0 <= high and low < high):
@@ -35,21 +35,21 @@ def set_ranges(
     ranges: Mapping[str, tuple[float, float]],
     images: Sequence[np.ndarray],
 ) -> bytes:
-    """Replace the calibrated range of every tensor that a layer in `ranges` gives.
+    """Replace the calibrated range of every tensor that is the output of a layer in `ranges`.
 
-    Which tensor of the file that is, its values tell: names do not survive the converter's fusions.
+    Tensors are found by their values, because the converter's fusions change names.
 
     Args:
-        calibrated: a float `.tflite` whose tensors have the ranges that calibration saw.
+        calibrated: a float `.tflite` with calibrated ranges.
         model: the network that it was made of.
         ranges: {name of a layer, with those of nested models in front: (low, high)}.
-        images: at least one, float32 (height, width, 3), that the network tells apart.
+        images: at least one, float32 (height, width, 3), with different outputs.
 
     Returns:
-        The same file with other ranges; a layer whose output the file does not have warns.
+        The same file with other ranges. A layer whose output is no tensor of the file gives a warning.
 
     Raises:
-        ValueError: `ranges` names no layer of the model.
+        ValueError: `ranges` has a name that is no layer of the model.
     """
     images = images[:_PROBES]
     given = _outputs(model, ranges, images)
@@ -66,7 +66,7 @@ def set_ranges(
                 missing.append(name)
     if missing:
         warnings.warn(
-            f"LiteRT stores nothing of what {', '.join(missing)} give; ranges trained for them are not used.",
+            f"The .tflite has no output of {', '.join(missing)}; the ranges trained for them are not used.",
             stacklevel=2,
         )
     builder = flatbuffers.Builder(len(calibrated) + 4096)
@@ -75,7 +75,7 @@ def set_ranges(
 
 
 class _Probe(keras.layers.Layer):
-    """Passes on what it is given, and keeps it."""
+    """Returns its input, and keeps a copy."""
 
     def __init__(self, keep: Callable[[np.ndarray], None]) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class _Probe(keras.layers.Layer):
 def _outputs(
     model: keras.Model, names: Mapping[str, Any], images: Sequence[np.ndarray]
 ) -> dict[str, list[np.ndarray]]:
-    """{name of a layer: for each of its calls, what it gives for each image}."""
+    """{name of a layer: for each of its calls, its output for each image}."""
     kept: dict[str, list[np.ndarray]] = {}
 
     def replace(name: str, operation: Any, copy: Callable[..., Any]) -> Sequence[Any]:
@@ -105,11 +105,10 @@ def _outputs(
         raise ValueError(f"Expected ranges of layers of {model.name}. Received: {unknown[0]!r}.")
     for image in images:
         probed(image[np.newaxis], training=False)
-    # A layer that is called n times has given n tensors for the first image, then n for the second, ...
+    # A layer that is called n times left n tensors for the first image, then n for the second, ...
+    calls = {name: len(values) // len(images) for name, values in kept.items()}
     return {
-        name: [
-            np.stack(values[call :: len(values) // len(images)]) for call in range(len(values) // len(images))
-        ]
+        name: [np.stack(values[call :: calls[name]]) for call in range(calls[name])]
         for name, values in kept.items()
     }
 

@@ -18,8 +18,8 @@ def alexnet(
 ) -> keras.Model:
     """AlexNet with one tower: five convolutions, two hidden layers of 4,096, softmax.
 
-    61,100,840 parameters at 227x227 and 1,000 classes. Smaller inputs keep every layer: below 227 the first
-    convolution pads, below 64 its stride is 2 instead of 4, and the first hidden layer has fewer inputs.
+    It has 61,100,840 parameters at 227x227 and 1,000 classes. Smaller inputs keep every layer: below 227 pixels the
+    first convolution pads, below 64 its stride is 2 instead of 4, and the first hidden layer has fewer inputs.
 
     Args:
         input_shape: (height, width, 3) in pixels, each side at least 32.
@@ -40,8 +40,7 @@ def alexnet(
 
     Paper: Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014.
     """
-    blocks.check_classes(classes)
-    blocks.check_sides(input_shape, "AlexNet")
+    blocks.check_arguments(input_shape, classes, "AlexNet")
     side = min(input_shape[:2])
     pixels, x = blocks.image_input(input_shape)
 

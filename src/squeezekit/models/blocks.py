@@ -1,4 +1,4 @@
-"""The pieces that every network here is made of: input scaling, convolution blocks, the classifier's end."""
+"""What every network here is made of: input scaling, convolution blocks, softmax, checks of arguments."""
 
 import keras
 from keras import layers
@@ -6,38 +6,23 @@ from keras import layers
 __all__ = [
     "PIXEL_SCALING",
     "SMALLEST_SIDE",
-    "check_classes",
-    "check_sides",
+    "check_arguments",
     "convolution",
     "image_input",
     "probabilities",
     "scaled_width",
 ]
 
-# (scale, offset) of every network here, from [0, 255] to [-2, 2): a power of two, exact in every float format.
+# (scale, offset) from [0, 255] to [-2, 2). A power of two is exact in every float format, and a full-integer export
+# loses nothing on its input.
 PIXEL_SCALING = (1 / 64, -2.0)
 
-# Side of an input in pixels that leaves two rows of features after all pools.
+# Side of an input, in pixels, that leaves two rows of features after all pools.
 SMALLEST_SIDE = 32
 
 
 def image_input(input_shape: tuple[int, int, int]) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """The input of [0, 255] RGB pixels and the scaled tensor that the first convolution sees.
-
-    The scale is a power of two, so that scaling is exact in every float format and a full-integer
-    export loses nothing on its input.
-
-    Args:
-        input_shape: (height, width, 3).
-
-    Returns:
-        The input tensor in [0, 255] and the scaled tensor in [-2, 2).
-
-    Raises:
-        ValueError: not three channels.
-    """
-    if len(input_shape) != 3 or input_shape[2] != 3:
-        raise ValueError(f"Expected an input shape (height, width, 3). Received: input_shape={input_shape}.")
+    """The input of [0, 255] RGB pixels (b, height, width, 3), and these pixels scaled to [-2, 2)."""
     pixels = keras.Input(input_shape, name="image", dtype="float32")
     return pixels, layers.Rescaling(*PIXEL_SCALING, name="scale")(pixels)
 
@@ -78,7 +63,7 @@ def probabilities(logits: keras.KerasTensor) -> keras.KerasTensor:
 def scaled_width(channels: int, width: float) -> int:
     """`channels` times the width multiplier, in multiples of 4 (at least 4) so that kernels stay aligned.
 
-    A multiplier of 1 leaves the published number alone, whatever it is.
+    A multiplier of 1 leaves the published number as it is.
 
     Raises:
         ValueError: `width` is not in (0, 4].
@@ -88,16 +73,14 @@ def scaled_width(channels: int, width: float) -> int:
     return channels if width == 1 else max(4, round(channels * width / 4) * 4)
 
 
-def check_sides(input_shape: tuple[int, int, int], network: str) -> None:
-    """Raise a `ValueError` unless both sides of an input are long enough for the pools of `network`."""
+def check_arguments(input_shape: tuple[int, int, int], classes: int, network: str) -> None:
+    """Raise a `ValueError` unless `network` can have such an input and so many classes."""
+    if len(input_shape) != 3 or input_shape[2] != 3:
+        raise ValueError(f"Expected an input shape (height, width, 3). Received: input_shape={input_shape}.")
     if min(input_shape[:2]) < SMALLEST_SIDE:
         raise ValueError(
             f"Expected an input of at least {SMALLEST_SIDE}x{SMALLEST_SIDE} for {network}. "
             f"Received: input_shape={input_shape}."
         )
-
-
-def check_classes(classes: int) -> None:
-    """Raise a `ValueError` unless `classes` is a number of classes that a classifier can have."""
     if classes < 2:
         raise ValueError(f"Expected at least 2 classes. Received: classes={classes}.")

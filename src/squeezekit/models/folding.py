@@ -15,14 +15,13 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     """Fold every BatchNorm that directly follows a convolution or dense layer into that layer.
 
     With scale s = gamma / sqrt(variance + epsilon): kernel' = kernel * s, bias' = (bias - mean) * s + beta.
-    Do it before sharing or quantizing weights: what is shared must be what is shipped.
+    Do it before sharing or quantizing weights: folding changes them.
 
     Args:
         model: a functional model of stock layers.
 
     Returns:
-        A new model with the same outputs (within float error) and no such BatchNorm. BatchNorms
-        elsewhere are kept.
+        A new model with the same outputs within float error. It keeps the BatchNorms that follow other layers.
 
     Example:
         >>> from squeezekit.models import squeezenet
@@ -57,10 +56,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
 
 def foldable_batch_norms(model: keras.Model) -> list[str]:
-    """Return the names of the BatchNorms that `fold_batch_norm` would fold.
-
-    Args:
-        model: as for `fold_batch_norm`.
+    """The names of the BatchNorms that `fold_batch_norm` would fold.
 
     Example:
         >>> from squeezekit.models import squeezenet
@@ -71,7 +67,7 @@ def foldable_batch_norms(model: keras.Model) -> list[str]:
 
 
 def _foldable_pairs(model: keras.Model) -> list[tuple[layers.Layer, layers.Layer]]:
-    """Each BatchNorm whose only input is a linear convolution that feeds nothing else, with that layer."""
+    """Each BatchNorm with the linear layer before it, where that layer feeds nothing else."""
     pairs = []
     for norm in model.layers:
         if not isinstance(norm, layers.BatchNormalization) or len(norm._inbound_nodes) != 1:
@@ -86,7 +82,7 @@ def _foldable_pairs(model: keras.Model) -> list[tuple[layers.Layer, layers.Layer
 
 
 def _folded_weights(source: layers.Layer, norm: layers.BatchNormalization) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias that do what `source` followed by `norm` did."""
+    """Kernel and bias of one layer that computes what `source` and then `norm` compute."""
     kernel, *rest = (np.asarray(weight, np.float64) for weight in source.get_weights())
     mean = np.asarray(keras.ops.convert_to_numpy(norm.moving_mean), np.float64)
     variance = np.asarray(keras.ops.convert_to_numpy(norm.moving_variance), np.float64)
@@ -94,9 +90,6 @@ def _folded_weights(source: layers.Layer, norm: layers.BatchNormalization) -> tu
     beta = keras.ops.convert_to_numpy(norm.beta) if norm.center else np.zeros_like(mean)
     scale = gamma / np.sqrt(variance + norm.epsilon)
     bias = (rest[0] if rest else 0.0) - mean
-    if isinstance(source, layers.DepthwiseConv2D):
-        # Depthwise kernels are (h, w, channels, multiplier); outputs run channel by channel, multiplier fastest.
-        kernel = kernel * scale.reshape(kernel.shape[2:])
-    else:
-        kernel = kernel * scale
-    return kernel.astype(np.float32), (bias * scale + beta).astype(np.float32)
+    # Depthwise kernels are (h, w, channels, multiplier); outputs run channel by channel, multiplier fastest.
+    scales = scale.reshape(kernel.shape[2:]) if isinstance(source, layers.DepthwiseConv2D) else scale
+    return (kernel * scales).astype(np.float32), (bias * scale + beta).astype(np.float32)

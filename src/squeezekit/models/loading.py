@@ -1,4 +1,4 @@
-"""A Keras model from a file, with one line for whatever is wrong with it."""
+"""A Keras model from a file, with one line of error for a file that holds none."""
 
 import os
 import zipfile
@@ -11,7 +11,7 @@ __all__ = ["load"]
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:
-    """Load a `.keras` file without running any code that it may carry.
+    """Load a `.keras` file without running code from it.
 
     Args:
         path: what `model.save` wrote.
@@ -32,12 +32,12 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
         (None, 4)
     """
     with open(path, "rb") as file:
-        # Keras calls a missing file a ValueError and guesses formats by name; here both are told plainly.
+        # Keras raises a ValueError for a missing file and guesses formats by name.
         if not zipfile.is_zipfile(file):
             raise FormatError(f"{path}: not a .keras file, or cut short")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    # Keras raises nearly anything on a file that is not its own; all of it means the same to a user.
+    # Keras raises nearly anything on a file that is not its own; to a user all of it means the same.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FormatError(f"{path}: not a network that Keras can load ({reason})") from error

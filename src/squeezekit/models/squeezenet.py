@@ -36,26 +36,26 @@ class Bypass(enum.Enum):
 
 
 class Norm(enum.Enum):
-    """Where BatchNorm stands while the network trains; `fold_batch_norm` takes it out again."""
+    """Where the network has BatchNorm while it trains; `fold_batch_norm` removes it."""
 
     NONE = "none"
     """Nowhere, as published."""
 
     SQUEEZE = "squeeze"
-    """Behind the squeeze convolutions, the narrowest of all: a fifth of the cost of `ALL`."""
+    """Behind the squeeze convolutions, the narrowest ones: a fifth of the cost of `ALL`."""
 
     ALL = "all"
     """Behind every convolution. Halves the speed of training on a CPU."""
 
 
 class Head(enum.Enum):
-    """What surrounds the last 1x1 convolution, which gives a map of scores for each class."""
+    """What surrounds the last 1x1 convolution, which computes a map of scores for each class."""
 
     PLAIN = "plain"
-    """Nothing: on small sets the published ReLU kills classes at the start of a training."""
+    """Nothing. On small sets the published ReLU stops some classes from learning at the start of a training."""
 
     PUBLISHED = "published"
-    """A border of zeros before it and a ReLU behind it, as in the authors' own files."""
+    """Zero padding before it and a ReLU after it, as in the authors' own files."""
 
 
 # (squeeze channels, channels of each expand branch) of fire2 to fire9; the same in both versions.
@@ -64,10 +64,10 @@ _FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 2
 # version: (filters of conv1, its size, fire modules that are followed by a pool)
 _VERSIONS = {"1.0": (96, 7, (4, 8)), "1.1": (64, 3, (3, 5))}
 
-# Shorter sides, in pixels, lose too much to the published stride.
+# Of a shorter side, in pixels, the published stride leaves too few features.
 _SMALL_SIDE = 64
 TINY_SIDE = 48
-"""Shorter sides, in pixels, lose too much to borders that are cut off as well."""
+"""Of a shorter side, in pixels, convolutions and pools without padding leave too few features."""
 
 
 def squeezenet(
@@ -85,8 +85,8 @@ def squeezenet(
     """SqueezeNet: a convolution, eight fire modules, a 1x1 classifier, the global mean, softmax.
 
     At 1,000 classes version 1.0 has 1,248,424 parameters and 1.1 has 1,235,496, with 2.4 times fewer MACs.
-    Inputs under 64 pixels keep their resolution in the first convolution (stride 1); under 48 the first convolution and
-    the pools also reach over the border, so that of 32 pixels 4 x 4 places are left at the end instead of 2 x 2.
+    Inputs under 64 pixels keep their resolution in the first convolution (stride 1). Under 48 pixels the first
+    convolution and the pools also pad: an input of 32 pixels ends as 4x4 features instead of 2x2.
 
     Args:
         input_shape: (height, width, 3) in pixels, each side at least 32.
@@ -94,8 +94,8 @@ def squeezenet(
         version: "1.0" or "1.1".
         fire: `Fire.STANDARD` or `Fire.SEPARABLE` (or their names).
         bypass: `Bypass.NONE`, `SIMPLE` or `COMPLEX` (or their names).
-        norm: `Norm.NONE`, `SQUEEZE` or `ALL` (or their names). The network trains without, but slowly: on some
-            thousand images 6 epochs with `SQUEEZE` and simple bypass came as far as 30 with neither.
+        norm: `Norm.NONE`, `SQUEEZE` or `ALL` (or their names). Without it the network learns slowly: on some
+            thousand images 6 epochs with `SQUEEZE` and simple bypass were as good as 30 with neither.
         width: multiplies every number of channels, in (0, 4].
         dropout: rate before the classifier, in [0, 1). On a few thousand images 0.2 is plenty.
         head: `Head.PLAIN`, or `PUBLISHED` for weights that were trained with it (or their names).
@@ -110,13 +110,11 @@ def squeezenet(
         >>> squeezenet((227, 227, 3), 1000, version="1.0").count_params()
         1248424
     """
-    blocks.check_classes(classes)
+    blocks.check_arguments(input_shape, classes, "SqueezeNet")
     if version not in _VERSIONS:
         raise ValueError(f"Expected a version in {sorted(_VERSIONS)}. Received: version={version!r}.")
     fire, bypass, norm, head = Fire(fire), Bypass(bypass), Norm(norm), Head(head)
     filters, size, pooled = _VERSIONS[version]
-    blocks.check_sides(input_shape, "SqueezeNet")
-
     side = min(input_shape[:2])
     padding = "same" if side < TINY_SIDE else "valid"
     pixels, x = blocks.image_input(input_shape)
@@ -130,16 +128,10 @@ def squeezenet(
         name="conv1",
     )
     x = layers.MaxPooling2D(3, 2, padding=padding, name="pool1")(x)
-    for index, (squeeze, expand) in enumerate(_FIRES, start=2):
-        x = _bypassed_fire(
-            x,
-            blocks.scaled_width(squeeze, width),
-            blocks.scaled_width(expand, width),
-            fire=fire,
-            bypass=bypass,
-            norm=norm,
-            name=f"fire{index}",
-        )
+    for index, channels in enumerate(_FIRES, start=2):
+        squeeze, expand = (blocks.scaled_width(count, width) for count in channels)
+        y = _fire(x, squeeze, expand, fire=fire, norm=norm, name=f"fire{index}")
+        x = y if bypass is Bypass.NONE else _bypassed(x, y, bypass, norm, f"fire{index}_bypass")
         if index in pooled:
             x = layers.MaxPooling2D(3, 2, padding=padding, name=f"pool{index}")(x)
     x = layers.Dropout(dropout, name="dropout")(x)
@@ -154,27 +146,17 @@ def squeezenet(
     return keras.Model(pixels, blocks.probabilities(logits), name=name)
 
 
-def _bypassed_fire(
-    x: keras.KerasTensor,
-    squeeze: int,
-    expand: int,
-    *,
-    fire: Fire,
-    bypass: Bypass,
-    norm: Norm,
-    name: str,
+def _bypassed(
+    x: keras.KerasTensor, y: keras.KerasTensor, bypass: Bypass, norm: Norm, name: str
 ) -> keras.KerasTensor:
-    """A fire module and what goes around it: (b, h, w, c) -> (b, h, w, 2 * expand)."""
-    y = _fire(x, squeeze, expand, fire=fire, norm=norm, name=name)
-    if bypass is Bypass.NONE:
-        return y
+    """The output y of a fire module plus its input x, if these fit or a convolution makes them fit."""
     if x.shape[-1] != y.shape[-1]:
         if bypass is Bypass.SIMPLE:
             return y
         x = blocks.convolution(
-            x, y.shape[-1], 1, batch_norm=norm is Norm.ALL, activation=False, name=f"{name}_bypass1x1"
+            x, y.shape[-1], 1, batch_norm=norm is Norm.ALL, activation=False, name=f"{name}1x1"
         )
-    return layers.Add(name=f"{name}_bypass")([x, y])
+    return layers.Add(name=name)([x, y])
 
 
 def _fire(

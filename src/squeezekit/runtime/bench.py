@@ -1,4 +1,4 @@
-"""A model on this machine: latency, throughput, cold start, memory, energy; several models in turn."""
+"""Measure models on this machine: latency, throughput, cold start, memory and energy."""
 
 import dataclasses
 import functools
@@ -35,17 +35,17 @@ def bench(
 ) -> dict[str, Any]:
     """Measure models on this machine.
 
-    Latency is from pixels in memory to probabilities. Models take turns in rounds, so that the machine's moods
-    touch all of them alike; ratios are to the first model. Cold starts are of fresh processes.
+    Latency is the time from pixels in memory to probabilities. Models take turns in rounds, so that whatever slows
+    the machine slows all of them; ratios are to the first model. Each cold start is a fresh process.
 
     Args:
         paths: `.sqz` or `.tflite` files, at least one.
-        runs: inferences of each model that are timed, at least 20.
-        threads: of each inference; throughput is measured for 1, 2, 4 ... threads as well.
-        processes: fresh processes that a cold start is the median of, at least 1.
-        image: what the fresh processes label; None for noise.
-        meter_log: a USB power meter's log, see `UsbMeter`.
-        progress: called with the steps done and all.
+        runs: timed inferences of each model, at least 20.
+        threads: threads of each inference; throughput is also measured for 1, 2, 4 ... threads.
+        processes: fresh processes; the cold start is their median; at least 1.
+        image: image for the fresh processes; None for noise.
+        meter_log: log of a USB power meter, see `UsbMeter`.
+        progress: called with (steps done, all steps).
 
     Returns:
         What `squeezekit bench --json` prints: "machine", "temperature_c" {"before", "after"}, "throttled", and

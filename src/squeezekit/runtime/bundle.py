@@ -1,4 +1,4 @@
-"""Everything that a model needs on a Raspberry Pi, in one folder or archive: copy it there and run it."""
+"""Bundle a model with everything it needs on a Raspberry Pi: one folder or archive to copy."""
 
 import base64
 import gzip
@@ -23,12 +23,12 @@ from squeezekit.runtime.model import load
 __all__ = ["ARM_TAGS", "bundle", "own_wheel", "pinned_requirements"]
 
 ARM_TAGS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
-"""What wheels for Raspberry Pi OS (64-bit) may be called."""
+"""Platform tags of wheels for 64-bit Raspberry Pi OS."""
 
 LAUNCHER, REQUIREMENTS, UNIT, WHEELS = "classify", "requirements.txt", "classify.service", "wheels"
 
 _PACKAGE = "squeezekit"
-# The earliest time that a ZIP file can hold: the same model gives the same bytes.
+# The earliest time that a ZIP file can store, so that the same model gives the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 # 32-bit Raspberry Pi OS: the last runtime with wheels for it, and the NumPy that it was built for.
 _IS_32_BIT = 'platform_machine == "armv7l"'
@@ -36,15 +36,15 @@ _ON_32_BIT = ("tflite-runtime==2.14.0", "numpy==1.26.4")
 
 _LAUNCHER_TEXT = """\
 #!/bin/sh
-# Labels images: ./classify photo.jpg, ./classify --watch folder, ./classify --camera 0; ./classify --help tells more.
-# The first call installs what it needs into .venv beside this file.
+# Labels images: ./classify photo.jpg, ./classify --watch folder, ./classify --camera 0. More: ./classify --help.
+# The first call installs the packages into .venv beside this file.
 set -eu
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 if [ ! -e "$here/.venv/installed" ]; then
   echo 'Installing into .venv, once: a minute or two ...' >&2
-  # Raspberry Pi OS brings its camera's library outside of any environment.
+  # On Raspberry Pi OS the camera library is a system package, outside any environment.
   if python3 -c 'import picamera2' 2>/dev/null; then site=--system-site-packages; else site=; fi
-  # A 32-bit system on a 64-bit kernel would be taken for a 64-bit one.
+  # pip takes a 32-bit system on a 64-bit kernel for a 64-bit one.
   if [ "$(getconf LONG_BIT)" = 32 ] && command -v linux32 >/dev/null; then as=linux32; else as=; fi
   python3 -m venv --clear $site "$here/.venv"
   if [ -d "$here/wheels" ]; then from="--no-index --find-links $here/wheels"; else from=; fi
@@ -55,7 +55,7 @@ exec "$here/.venv/bin/squeezekit" predict "$here/{model}" "$@"
 """
 
 _UNIT_TEXT = """\
-# Labels every picture that comes into a folder, from the start of the machine on. Change the three paths, then:
+# Labels every new image in a folder, from the start of the machine. Change the three paths, then run:
 #   sudo cp classify.service /etc/systemd/system/ && sudo systemctl enable --now classify
 #   journalctl -u classify -f
 [Unit]
@@ -73,7 +73,7 @@ WantedBy=multi-user.target
 
 _README_TEXT = """\
 Copy this folder to the machine (Raspberry Pi OS or any Linux with Python 3.11 to 3.13) and run: ./classify photo.jpg
-The first call installs LiteRT, NumPy and Pillow into .venv ({source}); `./classify --help` tells what else it can do.
+The first call installs LiteRT, NumPy and Pillow into .venv ({source}); `./classify --help` shows what else it can do.
 `.venv/bin/squeezekit bench {model}` measures speed and memory; classify.service is an example for systemd.
 """
 
@@ -84,29 +84,28 @@ def bundle(
     """Write a folder, or a `.tar.gz` of it, that runs a model on another machine.
 
     It holds the model, a launcher, pinned requirements, squeezekit itself as a wheel, an example for systemd and a
-    README. The archive is the same byte for byte when it is made again.
+    README. The same model gives the same archive, byte for byte.
 
     Args:
         model: a `.sqz` or `.tflite` that classifies images.
-        out: the folder, not yet there or empty; or a name that ends in `.tar.gz`.
-        wheels: versions of Python ("3.11") on 64-bit Raspberry Pi OS to download wheels for, so that nothing is
-            downloaded there.
+        out: the folder, new or empty; or a name that ends in `.tar.gz`.
+        wheels: versions of Python ("3.11") on 64-bit Raspberry Pi OS. Their wheels are downloaded into the bundle.
 
     Returns:
-        Bytes by file's name in it.
+        The size in bytes of each file, by name.
 
     Raises:
         FormatError: the model cannot be used.
-        FileExistsError: the folder is there and not empty.
+        FileExistsError: the folder exists and is not empty.
         OSError: a file cannot be written, or pip cannot download.
     """
     source, target = Path(model), Path(out)
-    # It must run here before it is sent anywhere.
+    # A model that does not run here is not worth sending.
     load(source)
     archived = target.name.endswith(".tar.gz")
     name = target.name.removesuffix(".tar.gz") if archived else target.name
     if not archived and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target}: there already; name a folder that is not, or delete it")
+        raise FileExistsError(f"{target}: there already; choose another folder, or delete it")
     wheel_name, wheel = own_wheel()
     words = {"model": source.name, "wheel": wheel_name, "name": name}
     members = {
@@ -132,12 +131,12 @@ def bundle(
 
 
 def pinned_requirements() -> str:
-    """What the runtime needs, at the versions that are installed here, as pip's requirements; for 32-bit Pi OS too."""
+    """Pip's requirements of the runtime: the versions installed here, and those for 32-bit Raspberry Pi OS."""
     lines = [
-        "# What the model was tested with. For 32-bit systems there is no ai-edge-litert, but tflite-runtime."
+        "# The versions that the model was tested with. 32-bit systems use tflite-runtime instead of ai-edge-litert."
     ]
     for package, version in sorted(_needed(_PACKAGE)):
-        # These two have other versions there.
+        # 32-bit systems need other versions of these two.
         only = '; platform_machine != "armv7l"' if package in ("numpy", "ai-edge-litert") else ""
         lines.append(f"{package}=={version}{only}")
     lines += [f"{pin}; {_IS_32_BIT}" for pin in _ON_32_BIT]
@@ -145,10 +144,10 @@ def pinned_requirements() -> str:
 
 
 def own_wheel() -> tuple[str, bytes]:
-    """Squeezekit as it is installed here, as a wheel: its file name and bytes, the same whenever it is made.
+    """Build a wheel of squeezekit as it is installed here: file name and bytes, the same each time.
 
     Raises:
-        FormatError: squeezekit is not installed but run from its sources.
+        FormatError: squeezekit is not installed, but runs from its source.
     """
     try:
         found = importlib.metadata.distribution(_PACKAGE)
@@ -180,7 +179,7 @@ def own_wheel() -> tuple[str, bytes]:
 
 
 def _needed(package: str) -> set[tuple[str, str]]:
-    """Name and installed version of whatever a package needs without its extras, and what that needs."""
+    """Name and installed version of all dependencies of a package, without extras."""
     found: set[tuple[str, str]] = set()
     waiting = [package]
     while waiting:

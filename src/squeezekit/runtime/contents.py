@@ -1,7 +1,7 @@
-"""What travels with a network: its labels, what it expects of an image, and where it comes from.
+"""What a model file holds beside the network: labels, image settings, and where the network comes from.
 
-A `.sqz` may carry them in its header; a `.tflite` carries them as standard TFLite Metadata does, in a ZIP
-archive appended to the file: `labels.txt`, one label a line, and squeezekit's own `squeezekit.json`.
+A `.sqz` can store them in its header. A `.tflite` stores them like standard TFLite Metadata, in a ZIP archive
+appended to the file: `labels.txt`, one label per line, and squeezekit's own `squeezekit.json`.
 """
 
 import dataclasses
@@ -17,24 +17,24 @@ from squeezekit.preprocess import Preprocess
 
 __all__ = ["Contents", "parse_labels", "read_contents"]
 
-# A list of labels or settings beyond this is a memory bomb.
+# A larger list of labels or settings is a memory bomb.
 MAX_MEMBER_BYTES = 1 << 24
 
 _LABELS_FILE = "labels.txt"
 _SETTINGS_FILE = "squeezekit.json"
-# The archive's last record, when it has no comment: what every writer of TFLite Metadata leaves.
+# The archive's last record, if it has no comment: every writer of TFLite Metadata writes it so.
 _ARCHIVE_END, _ARCHIVE_END_BYTES = b"PK\x05\x06", 22
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contents:
-    """A model file taken apart.
+    """The contents of a model file.
 
     Args:
-        tflite: the network, with whatever is appended to it.
-        labels: one an output, in order; empty when the file has none.
-        preprocess: what the network expects of an image; None when the file does not say.
-        provenance: where the network comes from, plain JSON values; empty when the file does not say.
+        tflite: the network, and whatever is appended to it.
+        labels: one for each output, in order; empty if the file has none.
+        preprocess: what the network expects of an image; None if the file does not say.
+        provenance: where the network comes from, as JSON values; empty if the file does not say.
     """
 
     tflite: bytes = dataclasses.field(repr=False)
@@ -44,13 +44,13 @@ class Contents:
 
 
 def read_contents(data: bytes) -> Contents:
-    """Take a `.sqz` or `.tflite` apart. What a `.sqz` says in its header comes before what its `.tflite` says.
+    """Read a `.sqz` or `.tflite`. The header of a `.sqz` takes precedence over its `.tflite`.
 
     Args:
         data: the whole file.
 
     Raises:
-        FormatError: neither of the two, or damaged.
+        FormatError: the file is neither of the two, or is damaged.
 
     Example:
         >>> read_contents(b"GIF89a")
@@ -75,10 +75,10 @@ def read_contents(data: bytes) -> Contents:
 
 
 def parse_labels(data: bytes) -> tuple[str, ...]:
-    """Read a list of labels, one a line, in UTF-8; blank lines at the end do not count.
+    """Read a list of labels in UTF-8, one per line; blank lines at the end do not count.
 
     Raises:
-        FormatError: not UTF-8 text, or without any label.
+        FormatError: it is not UTF-8 text, or has no label.
 
     Example:
         >>> parse_labels(b"cat\\r\\ndog\\r\\n")
@@ -88,7 +88,7 @@ def parse_labels(data: bytes) -> tuple[str, ...]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(f"labels that are not text in UTF-8 ({error.reason})") from error
-    # Not splitlines(): that also splits at characters that a label may hold.
+    # Not splitlines(): it also splits at characters that a label may contain.
     labels = tuple(line.strip() for line in text.rstrip().split("\n"))
     if labels == ("",):
         raise FormatError("a list of labels without any label")
@@ -96,7 +96,7 @@ def parse_labels(data: bytes) -> tuple[str, ...]:
 
 
 def _appended(tflite: bytes) -> dict[str, bytes]:
-    """The files appended to a `.tflite`, as far as squeezekit reads them."""
+    """The files appended to a `.tflite` that squeezekit reads."""
     if tflite[-_ARCHIVE_END_BYTES:][:4] != _ARCHIVE_END:
         return {}
     try:
@@ -104,7 +104,7 @@ def _appended(tflite: bytes) -> dict[str, bytes]:
             return _read_members(archive)
     except FormatError:
         raise
-    # zipfile raises nearly anything on a damaged archive; all of it means the same to a caller.
+    # zipfile raises many kinds of exceptions for a damaged archive; they all mean the same to a caller.
     except Exception as error:
         raise FormatError(f"a damaged metadata archive ({error})") from error
 
@@ -112,7 +112,7 @@ def _appended(tflite: bytes) -> dict[str, bytes]:
 def _read_members(archive: zipfile.ZipFile) -> dict[str, bytes]:
     sizes = {member.filename: member.file_size for member in archive.infolist()}
     texts = [name for name in sizes if name.endswith(".txt")]
-    # Other tools' files name their labels as they like; a single text can only be the labels.
+    # Other tools choose other names for the labels. A single text file can only be the labels.
     sources = {_SETTINGS_FILE: _SETTINGS_FILE, _LABELS_FILE: texts[0] if len(texts) == 1 else _LABELS_FILE}
     found = {}
     for name, source in sources.items():

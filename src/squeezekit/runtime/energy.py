@@ -1,4 +1,4 @@
-"""Energy of an inference: by what the machine can measure, else an estimate that says that it is one."""
+"""Energy of an inference: measured if the machine can, otherwise an estimate that is marked as one."""
 
 import abc
 import csv
@@ -16,7 +16,7 @@ from squeezekit.errors import FormatError
 __all__ = ["Energy", "Estimated", "Meter", "PowerChip", "Rapl", "UsbMeter", "energy", "find_meter"]
 
 CORE_WATTS = 1.2
-"""What a busy core of a Raspberry Pi 4 or 5 adds to the idle board, roughly: the estimate's only assumption."""
+"""Power that a busy core of a Raspberry Pi 4 or 5 adds to the idle board, roughly: the estimate's only assumption."""
 
 _POWERCAP = Path("/sys/class/powercap")
 _SAMPLE_S = 0.1
@@ -24,14 +24,14 @@ _SAMPLE_S = 0.1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Energy:
-    """What inferences took, beyond what the idle machine takes.
+    """Energy of an inference, without what the idle machine takes.
 
     Args:
-        millijoules: of one inference; never below 0.
-        idle_watts: of the machine before; None where it was not measured.
-        method: what measured it, or the assumption of the estimate.
-        measured: whether anything did.
-        runs: how many inferences the figure is the mean of.
+        millijoules: energy of one inference, at least 0.
+        idle_watts: power of the idle machine before; None if it was not measured.
+        method: the meter, or the assumption of the estimate.
+        measured: whether a meter measured it.
+        runs: number of inferences; the figure is their mean.
     """
 
     millijoules: float
@@ -42,21 +42,21 @@ class Energy:
 
 
 class Meter(abc.ABC):
-    """Something that knows how much energy the machine has taken."""
+    """A source that says how much energy the machine has taken."""
 
     method: str
     measured: bool = True
 
     @abc.abstractmethod
     def joules(self) -> float:
-        """Energy taken since some moment in the past."""
+        """Energy taken since a fixed moment in the past."""
 
     def close(self) -> None:  # noqa: B027  (most have nothing to stop)
         """Stop measuring."""
 
 
 class Rapl(Meter):
-    """The counters of Intel's and AMD's processors (Linux, often for root alone)."""
+    """The energy counters of Intel's and AMD's processors (on Linux, often readable by root only)."""
 
     method = "RAPL counters of the processor packages"
 
@@ -68,8 +68,8 @@ class Rapl(Meter):
 
     @classmethod
     def find(cls, root: Path = _POWERCAP) -> "Rapl | None":
-        """The machine's, where its counters can be read."""
-        # Packages only (intel-rapl:0): their parts (intel-rapl:0:1) are in them.
+        """The counters of this machine; None if they cannot be read."""
+        # Packages only (intel-rapl:0): they include their parts (intel-rapl:0:1).
         zones = sorted(zone for zone in root.glob("*-rapl:*") if zone.name.count(":") == 1)
         try:
             return cls(zones) if zones else None
@@ -80,7 +80,7 @@ class Rapl(Meter):
         """See `Meter`."""
         now = [self._read(zone / "energy_uj") for zone in self._zones]
         for before, after, full in zip(self._last, now, self._ranges, strict=True):
-            # The counter begins again when it is full.
+            # The counter starts again at 0 when it is full.
             self._total += (after - before) % (full + 1)
         self._last = now
         return self._total / 1e6
@@ -93,7 +93,7 @@ class Rapl(Meter):
 class PowerChip(Meter):
     """The Raspberry Pi 5's power management chip: currents and voltages of its rails, ten times a second.
 
-    It does not see what the USB ports and the 5 V pins take.
+    It does not measure the USB ports and the 5 V pins.
     """
 
     method = "the Pi 5's power management chip (vcgencmd pmic_read_adc)"
@@ -109,7 +109,7 @@ class PowerChip(Meter):
 
     @classmethod
     def find(cls) -> "PowerChip | None":
-        """The machine's, where it is a Pi 5."""
+        """The chip of this machine; None if it is no Pi 5."""
         if shutil.which("vcgencmd") is None:
             return None
         try:
@@ -133,7 +133,7 @@ class PowerChip(Meter):
             try:
                 watts = rail_watts(self._read())
             except (OSError, subprocess.SubprocessError, FormatError):
-                # One reading lost: the last one stands for it.
+                # One reading is lost: use the last one in its place.
                 continue
             with self._lock:
                 self._add((watts + self._watts) / 2)
@@ -145,14 +145,14 @@ class PowerChip(Meter):
 
 
 class UsbMeter(Meter):
-    """A USB power meter's log, that some other program writes while we run: lines of `seconds,watts`.
+    """The log of a USB power meter, which another program writes during the measurement: lines of `seconds,watts`.
 
     Args:
-        path: a CSV file whose first column is Unix time in seconds and whose last one is watts; lines that hold
-            no such figures (a title) are passed over.
+        path: a CSV file. The first column is Unix time in seconds, the last one watts. Other lines, such as a
+            title, are skipped.
 
     Raises:
-        FormatError: no line holds figures.
+        FormatError: no line has such numbers.
         OSError: it cannot be read.
     """
 
@@ -162,7 +162,7 @@ class UsbMeter(Meter):
         self.joules()
 
     def joules(self) -> float:
-        """See `Meter`; up to the log's last line."""
+        """See `Meter`; the log's last reading counts until now."""
         times, watts = [], []
         with self._path.open(newline="", encoding="utf-8", errors="replace") as file:
             for line in csv.reader(file):
@@ -175,7 +175,7 @@ class UsbMeter(Meter):
         if not times:
             raise FormatError(f"{self._path}: no line like 'seconds,watts' in it")
         now = time.time()
-        # The last reading stands until the next one comes.
+        # A reading is valid until the next one.
         times.append(max(now, times[-1]))
         return sum(
             power * max(0.0, after - before)
@@ -184,10 +184,10 @@ class UsbMeter(Meter):
 
 
 class Estimated(Meter):
-    """No measurement: processor time times what a busy core is taken to need.
+    """No measurement: processor time times the assumed power of a busy core.
 
     Args:
-        core_watts: that assumption.
+        core_watts: the assumed power.
     """
 
     measured = False
@@ -202,10 +202,10 @@ class Estimated(Meter):
 
 
 def find_meter(log: Path | None = None) -> Meter:
-    """The best that the machine has.
+    """The best meter of this machine.
 
     Args:
-        log: a USB meter's log, which comes before all else.
+        log: a USB meter's log, which takes precedence.
     """
     if log is not None:
         return UsbMeter(log)
@@ -213,12 +213,12 @@ def find_meter(log: Path | None = None) -> Meter:
 
 
 def energy(run: Callable[[], object], meter: Meter, *, seconds: float = 2.0) -> Energy:
-    """Run something again and again, and tell what one time took beyond an idle machine.
+    """Run a function repeatedly and measure the energy of one run, without what the idle machine takes.
 
     Args:
-        run: what to do.
+        run: the function.
         meter: of `find_meter`.
-        seconds: how long to be idle, then how long to run; above 0.
+        seconds: how long to wait idle, then how long to run; over 0.
 
     Example:
         >>> found = energy(lambda: sum(range(1000)), Estimated(), seconds=0.02)
@@ -241,13 +241,13 @@ def energy(run: Callable[[], object], meter: Meter, *, seconds: float = 2.0) -> 
 
 
 def rail_watts(text: str) -> float:
-    """Watts of the rails that `vcgencmd pmic_read_adc` lists.
+    """Total power in watts of the rails that `vcgencmd pmic_read_adc` lists.
 
     Args:
         text: lines like `VDD_CORE_A current(7)=1.5A` and `VDD_CORE_V volt(15)=0.8V`.
 
     Raises:
-        FormatError: no rail has both.
+        FormatError: no rail has both values.
 
     Example:
         >>> rail_watts("VDD_CORE_A current(7)=1.5A\\n VDD_CORE_V volt(15)=0.8V\\n EXT5V_V volt(24)=5.1V")

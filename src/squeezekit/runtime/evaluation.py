@@ -12,8 +12,8 @@ import numpy as np
 from squeezekit import files
 from squeezekit.errors import DataError, FormatError
 from squeezekit.imaging import IMAGE_SUFFIXES, MAX_SKIPPED_SHARE
+from squeezekit.readers import PARTS, TEST, find_class_folders, find_files, find_folder, open_parts
 from squeezekit.runtime.model import Model
-from squeezekit.sources import find_files, find_source, open_parts
 
 __all__ = ["Evaluation", "Outcome", "evaluate", "evaluate_files", "evaluate_images"]
 
@@ -22,7 +22,7 @@ class Outcome(NamedTuple):
     """One image of an evaluation."""
 
     path: str
-    """Or, of a row in an array, what it is called."""
+    """Or the name of an image in an array or a shard."""
     label: str
     """The class folder's name."""
     predicted: str
@@ -39,6 +39,7 @@ class Evaluation:
         per_class: recall of each class that has images, in the model's order of classes.
         skipped: unreadable images, each as "path: reason"; they count nowhere else.
         predictions: every readable image, in the order given; of a folder by class, then by name.
+        notes: one sentence for each thing that was guessed.
 
     Example:
         >>> Evaluation(4, 0.75, 1.0, {"cat": 1.0, "dog": 0.5}, (), ()).worst_class
@@ -51,6 +52,7 @@ class Evaluation:
     per_class: dict[str, float]
     skipped: tuple[str, ...]
     predictions: tuple[Outcome, ...] = dataclasses.field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def macro_accuracy(self) -> float:
@@ -65,25 +67,24 @@ class Evaluation:
 
     @property
     def worst_class(self) -> str:
-        """The class of lowest recall; of equals the first."""
+        """The class of lowest recall; the first of equals."""
         return min(self.per_class, key=lambda label: self.per_class[label])
 
 
 def evaluate(
     model: Model, folder: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation:
-    """Classify every image of a folder, or of arrays in files, and count what is right.
+    """Classify the test images of a dataset and count what is right.
 
-    A folder without a `test` part is evaluated as a whole, images that the model was trained on included:
-    such a figure flatters.
+    Without a test part the validation part is evaluated, and without that all images. Those that the model was trained
+    on are then among them, so the figure is too high.
 
     Args:
         model: what to evaluate.
-        folder: `test/CLASS/*` (and whatever else lies beside `test`) or `CLASS/*`; or a `.npz`, a folder of `.npz`
-            or `.npy` files, tar or TFRecord shards, or a pattern of their names (`sources.open_parts`); or the
-            name of such a thing inside the folder that `SQUEEZEKIT_DATA` names, else `data`. Class folders are
-            called as the model's labels are; not all of them need to be there. Classes that are only numbers
-            count the model's labels. Hidden files and those that are no images are passed by.
+        folder: class folders, in parts or directly; or a `.npz`, a folder of `.npz` or `.npy` files, tar or TFRecord
+            shards, or a pattern of their names; or the name of such a thing inside the folder that `SQUEEZEKIT_DATA`
+            names, else `data`. Class folders have the names of the model's labels; some may be missing. Classes that
+            are only numbers count the model's labels. Hidden files and those that are no images are ignored.
         progress: called with (images done, images in all).
 
     Raises:
@@ -91,24 +92,36 @@ def evaluate(
             than 5 % of the images unreadable.
         FormatError: a file of arrays is damaged.
     """
-    of_many = find_files(folder)
-    if of_many:
-        return _evaluate_files_of_many(model, of_many, progress)
-    root = _find(folder)
-    folders = files.folder_names(root)
-    if not folders:
-        raise DataError(f"{root}: expected class folders with images, found none")
+    array_files = find_files(folder)
+    if array_files:
+        return _evaluate_parts(model, array_files, progress)
+    root = find_folder(folder)
+    parts = find_class_folders(root).parts
+    part = next((part for part in reversed(PARTS) if part in parts), "")
+    places = [root / place for place in parts[part]]
     paths: list[str] = []
     labels: list[str] = []
-    for label in folders:
-        class_folder = root / label
-        _require_known(model, label, str(class_folder))
-        images = files.regular_names(class_folder, IMAGE_SUFFIXES)
-        if not images:
-            raise DataError(f"{class_folder}: no images in this class folder")
-        paths += [os.path.join(class_folder, image) for image in images]
-        labels += [label] * len(images)
-    return evaluate_files(model, paths, labels, progress=progress)
+    for label in sorted({name for place in places for name in files.folder_names(place)}):
+        class_folders = [place / label for place in places if (place / label).is_dir()]
+        _require_known(model, label, str(class_folders[0]))
+        found = [
+            os.path.join(below, image)
+            for below in class_folders
+            for image in files.regular_names(below, IMAGE_SUFFIXES)
+        ]
+        if not found:
+            raise DataError(f"{class_folders[0]}: no images in this class folder")
+        paths += found
+        labels += [label] * len(found)
+    if not paths:
+        raise DataError(f"{root}: expected class folders with images, found none")
+    return _noted(evaluate_files(model, paths, labels, progress=progress), part)
+
+
+def _noted(result: Evaluation, part: str) -> Evaluation:
+    """Say which part stood in for the test part."""
+    notes = () if part in ("", TEST) else (f"there is no test part; these are the {part} images",)
+    return dataclasses.replace(result, notes=notes)
 
 
 def evaluate_files(
@@ -151,7 +164,7 @@ def evaluate_images(
 
     Args:
         model: what to evaluate.
-        pictures: what each is called, and a path, the bytes of an image file, or uint8 (height, width, 3) RGB pixels.
+        pictures: the name of each, and a path, the bytes of an image file, or uint8 (height, width, 3) RGB pixels.
         labels: the right label of each, at least one; all of them among the model's.
         progress: called with (images done, images in all).
 
@@ -197,18 +210,18 @@ def evaluate_images(
     )
 
 
-def _evaluate_files_of_many(
-    model: Model, of_many: Sequence[Path], progress: Callable[[int, int], None] | None
+def _evaluate_parts(
+    model: Model, array_files: Sequence[Path], progress: Callable[[int, int], None] | None
 ) -> Evaluation:
-    parts = open_parts(of_many)
-    images = parts.images.take(parts.test) if len(parts.test) else parts.images
+    parts = open_parts(array_files)
+    part = next((part for part in reversed(PARTS[1:]) if len(getattr(parts, part))), "")
+    images = parts.images.take(getattr(parts, part)) if part else parts.images
     names = images.class_names
     numbered = all(name.isdecimal() for name in names)
     if numbered and len(names) == len(model.labels) and not set(names) <= set(model.labels):
         names = model.labels
-    return evaluate_images(
-        model, images.pictures(), [names[label] for label in images.labels.tolist()], progress=progress
-    )
+    labels = [names[label] for label in images.labels.tolist()]
+    return _noted(evaluate_images(model, images.pictures(), labels, progress=progress), part)
 
 
 def _require_known(model: Model, label: str, where: str) -> None:
@@ -224,15 +237,3 @@ def _require_usable(skipped: Sequence[str], images: int, empty: Set[str]) -> Non
         raise DataError(f"{len(skipped)} of {images} images are unreadable; the first: {skipped[0]}")
     if empty:
         raise DataError(f"{min(empty)}: no readable image of this class")
-
-
-def _find(folder: str | os.PathLike[str]) -> Path:
-    """Where the class folders lie."""
-    root = find_source(folder)
-    if not root.is_dir():
-        raise DataError(f"Expected a folder of class folders, received a file: {folder}")
-    test = root / "test"
-    # A folder of images named `test` is a class of tests.
-    if test.is_dir() and files.folder_names(test) and not files.regular_names(test, IMAGE_SUFFIXES):
-        return test
-    return root

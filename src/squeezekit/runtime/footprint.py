@@ -1,4 +1,4 @@
-"""What a file costs a device that has just been started: time to the first answer, and memory at the worst moment."""
+"""The cold start and peak memory of a model file, in a fresh process."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,7 @@ from squeezekit.runtime.model import assemble
 
 __all__ = ["Footprint", "footprint", "report"]
 
-# The clock starts before anything of ours is imported; `time` is in every Python from its start.
+# The clock starts before squeezekit is imported; every Python has loaded `time` already.
 _PROBE = """
 import time
 started = time.perf_counter()
@@ -34,13 +34,13 @@ class Footprint:
     """A fresh process that opens a model and labels one image.
 
     Args:
-        import_ms: importing the runtime: NumPy, Pillow and LiteRT are nearly all of it, the same for every file.
-        decode_ms: reading the file and getting the network out of it.
-        allocate_ms: LiteRT lays out memory and packs weights. For a network with a float output one inference is in
-            it, by which the runtime tells probabilities from logits.
-        first_ms: the first answer, reading and resizing the image included.
-        peak_memory_bytes: the most memory that the process ever had, Python and its packages included; None where
-            the system does not tell.
+        import_ms: importing the runtime; mostly NumPy, Pillow and LiteRT, and the same for every file.
+        decode_ms: reading the file and decoding the network.
+        allocate_ms: LiteRT allocates memory and packs weights. For a network with a float output this includes one
+            inference, which tells probabilities from logits.
+        first_ms: the first answer, including reading and resizing the image.
+        peak_memory_bytes: peak memory of the process, including Python and its packages; None if the system does not
+            report it.
     """
 
     import_ms: float
@@ -51,19 +51,19 @@ class Footprint:
 
     @property
     def cold_start_ms(self) -> float:
-        """From the file's name to the first label; the imports, the same for every file, are not in it."""
+        """From the file's name to the first label, without the imports, which are the same for every file."""
         return self.decode_ms + self.allocate_ms + self.first_ms
 
     @property
     def total_ms(self) -> float:
-        """From a Python that has just started to the first label."""
+        """From the start of Python to the first label."""
         return self.import_ms + self.cold_start_ms
 
 
 def footprint(
     path: str | os.PathLike[str], image: str | os.PathLike[str] | None = None, *, processes: int = 3
 ) -> Footprint:
-    """Measure a file in processes of its own; the medians of their figures.
+    """Measure a file in fresh processes, and return the medians.
 
     Args:
         path: a `.sqz` or `.tflite`.
@@ -96,10 +96,10 @@ def footprint(
 
 
 def report(import_seconds: float) -> None:
-    """Be that process: the file and the image are the words of the command line, the figures go to stdout.
+    """Run in the fresh process: read the file and the image from the command line, print the figures.
 
     Args:
-        import_seconds: what it took to get here.
+        import_seconds: time of the imports.
     """
     path, images = Path(sys.argv[1]), sys.argv[2:]
     times = [time.perf_counter()]
@@ -118,7 +118,7 @@ def report(import_seconds: float) -> None:
 
 
 def _peak_memory_bytes() -> int | None:
-    # Not getrusage: on Linux its maximum begins with that of the process that started this one.
+    # Not getrusage: on Linux its maximum includes that of the process that started this one.
     try:
         status = Path("/proc/self/status").read_text("ascii", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Where images come from when they do not come one file at a time: a folder, a stream of bytes, a camera."""
+"""Images from a folder, a watched folder, a stream of bytes or a camera."""
 
 import dataclasses
 import importlib
@@ -16,23 +16,23 @@ from squeezekit.imaging import is_image_name
 __all__ = ["MAX_FRAME_BYTES", "Frame", "camera_frames", "folder_images", "stream_frames", "watched_files"]
 
 MAX_FRAME_BYTES = 1 << 26
-"""A frame of a stream that is larger is no photo."""
+"""A larger frame of a stream is not a photo."""
 
 _BLOCK_BYTES = 1 << 16
-# How a network camera's stream (multipart/x-mixed-replace) begins.
+# The stream of a network camera (multipart/x-mixed-replace) begins with this.
 _BOUNDARY = b"--"
 _START, _END = b"\xff\xd8", b"\xff\xd9"
-# A JPEG's marks without a length: restarts and TEM.
+# JPEG markers without a length: restarts and TEM.
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _SCAN = 0xDA
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Frame:
-    """One image of many.
+    """One image of a stream.
 
     Args:
-        name: what to call it.
+        name: the name to show.
         image: what `Model.predict` takes: a path, the bytes of an image file, or pixels.
     """
 
@@ -41,7 +41,7 @@ class Frame:
 
 
 def folder_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Every image file in a folder and in those inside it, by name; hidden ones are passed by.
+    """Every image file in a folder and its subfolders, sorted by name, without hidden ones.
 
     Args:
         folder: where to look.
@@ -63,12 +63,12 @@ def folder_images(folder: str | os.PathLike[str]) -> list[Path]:
 def stream_frames(stream: BinaryIO) -> Iterator[Frame]:
     """Images from bytes: JPEG after JPEG as cameras and `ffmpeg -f image2pipe` send them, or one file of any kind.
 
-    What lies between the frames of a network camera's stream is passed by.
-    Frames are cut where JPEG's own segments say, so that a thumbnail inside one does not end it. Of bytes between
-    frames, and of a broken frame, the next start of an image is where it goes on. Memory stays below one frame.
+    Frames end where JPEG's own segments end, so that a thumbnail inside a frame does not end it. Bytes between
+    frames, such as the headers of a network camera, are skipped. After a broken frame reading continues at the next
+    start of an image. Memory stays below the size of one frame.
 
     Args:
-        stream: opened for bytes, standard input for example.
+        stream: a binary stream, such as standard input.
 
     Example:
         >>> import io
@@ -80,7 +80,7 @@ def stream_frames(stream: BinaryIO) -> Iterator[Frame]:
     """
     cutter = _Cutter(stream)
     if not cutter.starts_with(_START) and not cutter.starts_with(_BOUNDARY):
-        # A PNG, say: there is one of it, and it ends with the stream.
+        # For example a PNG: one image, which ends with the stream.
         whole = cutter.rest()
         if whole:
             yield Frame("frame 1", whole)
@@ -111,9 +111,9 @@ class _Cutter:
         return bytes(self._data)
 
     def next_jpeg(self) -> bytes | None:
-        """The next file, or what there is of it; None at the end of the stream."""
+        """The next JPEG, complete or cut off; None at the end of the stream."""
         while (at := self._data.find(_START)) < 0:
-            # The last byte may be the first half of a start.
+            # The last byte can be the first half of a start marker.
             del self._data[:-1]
             if not self._more():
                 return None
@@ -124,11 +124,11 @@ class _Cutter:
         return data
 
     def _end(self) -> int:
-        """Where the file ends that the data begins with."""
+        """Where the JPEG at the start of the data ends."""
         at = 2
         while self._has(at + 2):
             if self._data[at] != 0xFF or self._data[at + 1] == _START[1]:
-                # No segment begins here, or another picture does: broken off. The next frame is found by its start.
+                # No segment begins here, or another picture does: this one is broken off.
                 return at
             mark = self._data[at + 1]
             if mark == _END[1]:
@@ -143,11 +143,11 @@ class _Cutter:
                 at = self._after_scan(at)
             if at > MAX_FRAME_BYTES:
                 return min(at, len(self._data))
-        # The stream stopped within a frame.
+        # The stream ended inside a frame.
         return len(self._data)
 
     def _after_scan(self, at: int) -> int:
-        """Where the coded picture ends that begins at `at`: at the next mark that is none of its own."""
+        """Where the coded picture that begins at `at` ends: at the next marker that is not its own."""
         while True:
             at = self._data.find(b"\xff", at)
             if at < 0:
@@ -156,7 +156,7 @@ class _Cutter:
                 return len(self._data)
             if self._data[at] != 0xFF:
                 continue
-            # A zero follows an 0xFF of the picture itself; restarts are part of it.
+            # 0xFF followed by 0 is picture data; restart markers belong to the picture.
             if self._data[at + 1] != 0 and self._data[at + 1] not in _ALONE:
                 return at
             at += 2
@@ -176,17 +176,17 @@ class _Cutter:
 def watched_files(
     folder: str | os.PathLike[str], *, every: float = 0.5, sleep: Callable[[float], object] = time.sleep
 ) -> Iterator[Frame | None]:
-    """Image files that come into a folder, each once it is whole: when its size and time have rested for a look.
+    """New image files of a folder, each when it is complete: when size and time did not change between two looks.
 
-    Those that are there already are not labelled. A file that is written anew is labelled anew.
+    Files that exist at the start are not labelled. A file that is written again is labelled again.
 
     Args:
-        folder: what to watch; not the folders inside it.
+        folder: the folder to watch, without its subfolders.
         every: seconds between looks.
-        sleep: waits that long.
+        sleep: the function that waits.
 
     Yields:
-        A frame, or None after each look, so that the caller can end it.
+        A frame, or None after each look, so that the caller can stop.
 
     Raises:
         OSError: the folder cannot be read.
@@ -203,7 +203,7 @@ def watched_files(
                 seen[name] = state
                 yield Frame(str(Path(folder, name)), Path(folder, name))
         resting = {name: state for name, state in now.items() if seen.get(name) != state}
-        # Names that are gone are forgotten, or a year of pictures would fill the memory.
+        # Forget names that are gone, or a year of pictures fills the memory.
         seen = {name: state for name, state in seen.items() if name in now}
         yield None
 
@@ -218,17 +218,17 @@ def _looked(folder: str | os.PathLike[str]) -> dict[str, tuple[int, int]]:
             try:
                 status = entry.stat()
             except OSError:
-                # Gone between the list and the look, or a link that leads nowhere.
+                # Deleted meanwhile, or a dead link.
                 continue
             found[entry.name] = (status.st_size, status.st_mtime_ns)
     return found
 
 
 def camera_frames(number: int = 0) -> Iterator[Frame]:
-    """Pictures of a camera for as long as they come: a Raspberry Pi's by picamera2, else any that OpenCV knows.
+    """Pictures of a camera: with picamera2 on a Raspberry Pi, otherwise with OpenCV.
 
     Args:
-        number: which camera.
+        number: of the camera, from 0.
 
     Raises:
         OSError: neither picamera2 nor OpenCV is installed, there is no such camera, or it stopped.
@@ -245,13 +245,13 @@ def camera_frames(number: int = 0) -> Iterator[Frame]:
 
 
 def _open_camera(number: int) -> tuple[Callable[[], Any], Callable[[], object]]:
-    """What takes a picture, RGB (height, width, 3) or None, and what closes the camera."""
+    """Two functions: one takes a picture, RGB (height, width, 3) or None; the other closes the camera."""
     try:
         picamera2 = importlib.import_module("picamera2")
     except ModuleNotFoundError:
         return _open_with_opencv(number)
     camera = picamera2.Picamera2(number)
-    # What picamera2 calls BGR888 lies in memory as R, G, B.
+    # picamera2's BGR888 has the order R, G, B in memory.
     camera.configure(camera.create_video_configuration(main={"format": "BGR888", "size": (640, 480)}))
     camera.start()
     return camera.capture_array, camera.close

@@ -1,4 +1,4 @@
-"""How long one image takes inside the network: one model alone, or several in turn, and threads side by side."""
+"""How long the network takes for one image: one model alone, or several in turns."""
 
 import dataclasses
 import statistics
@@ -17,10 +17,10 @@ _DRAWS = 2000
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Latency:
-    """What a model's inferences took.
+    """The times of a model's inferences.
 
     Args:
-        rounds: milliseconds, float64 (rounds, runs of a round), in the order in which they were taken.
+        rounds: milliseconds, float64 (rounds, runs per round), in the order of measurement.
 
     Example:
         >>> taken = Latency(np.array([[2.0, 3.0], [4.0, 90.0]]))
@@ -32,33 +32,33 @@ class Latency:
 
     @property
     def round_medians_ms(self) -> np.ndarray:
-        """The median of each round, float64 (rounds,): one slow run of a round does not count."""
+        """The median of each round, float64 (rounds,), which ignores single slow runs."""
         return np.median(self.rounds, axis=1)
 
     @property
     def median_ms(self) -> float:
-        """Half of the runs took no longer."""
+        """Median over all runs."""
         return float(np.median(self.rounds))
 
     @property
     def p90_ms(self) -> float:
-        """Nine runs of ten took no longer."""
+        """90th percentile over all runs."""
         return float(np.percentile(self.rounds, 90))
 
     @property
     def p99_ms(self) -> float:
-        """99 runs of a hundred took no longer."""
+        """99th percentile over all runs."""
         return float(np.percentile(self.rounds, 99))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times as long one model takes as another.
+    """The time of one model divided by that of another.
 
     Args:
-        median: of the rounds.
-        low: 2.5 % of the medians of rounds drawn anew (bootstrap) lie below.
-        high: 2.5 % lie above.
+        median: median over the rounds.
+        low: lower end of the 95 % interval, from a bootstrap over the rounds.
+        high: upper end.
     """
 
     median: float
@@ -69,11 +69,11 @@ class Ratio:
 def latency_ms(model: Model, runs: int = 50) -> float:
     """Measure the median time of one inference, from pixels in memory to probabilities.
 
-    Decoding and resizing a photo are not in it. The first runs are slower (memory is laid out, caches
-    fill) and do not count. Compare figures of one machine and one sitting only.
+    It does not include decoding and resizing a photo. The first runs are slower (memory allocation, caches) and do
+    not count. Compare only figures that were measured together on one machine.
 
     Args:
-        model: what to run.
+        model: the model to run.
         runs: how many inferences to time, at least 1.
 
     Returns:
@@ -93,18 +93,18 @@ def latencies(
     runs: int = 10,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Latency]:
-    """Time models in turn: in each round every one runs some times, and the next round begins with another.
+    """Time models in turns: in each round every model runs a few times; each round starts with another model.
 
-    Whatever slows the machine for a while slows all of them, so that ratios hold where milliseconds do not.
+    Whatever slows the machine for a while slows all of them, so ratios are more stable than milliseconds.
 
     Args:
-        models: what to run.
+        models: the models to run.
         rounds: how many rounds, at least 1.
         runs: inferences of a model in a round, at least 1.
-        progress: called with the rounds done and all.
+        progress: called with (rounds done, all rounds).
 
     Returns:
-        One a model, in their order.
+        One for each model, in order.
 
     Raises:
         ValueError: `rounds` or `runs` is below 1.
@@ -120,7 +120,7 @@ def latencies(
     for turn in range(rounds):
         for step in range(len(models)):
             place = (turn + step) % len(models)
-            # One run after another's leaves the caches to it: it does not count.
+            # A run that does not count brings the model into the caches after another one.
             if len(models) > 1:
                 models[place].probabilities(pictures[place])
             for run in range(runs):
@@ -133,11 +133,11 @@ def latencies(
 
 
 def ratio(one: Latency, other: Latency) -> Ratio:
-    """How many times as long the first takes as the second, both of one call of `latencies`.
+    """The ratio of two latencies from one call of `latencies`.
 
     Args:
         one: the numerator.
-        other: the denominator; of as many rounds.
+        other: the denominator, with the same number of rounds.
 
     Example:
         >>> fast, slow = Latency(np.full((20, 5), 2.0)), Latency(np.full((20, 5), 6.0))
@@ -152,5 +152,5 @@ def ratio(one: Latency, other: Latency) -> Ratio:
 
 
 def noise(shape: tuple[int, int, int, int]) -> np.ndarray:
-    """A picture of nothing, the same every time: uint8 of a shape (1, height, width, 3)."""
+    """A picture of noise, always the same: uint8 (1, height, width, 3)."""
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)

@@ -1,4 +1,4 @@
-"""What machine this is, how hot it is, and whether it has slowed itself down."""
+"""The machine: model, temperature, throttling."""
 
 import os
 import platform
@@ -28,7 +28,7 @@ def describe_machine(root: Path = _ROOT) -> dict[str, Any]:
     """Board or processor, system, cores and Python, for a record.
 
     Args:
-        root: of the file system that says so.
+        root: of the file system to read from.
     """
     return {
         "model": _model(root),
@@ -39,10 +39,10 @@ def describe_machine(root: Path = _ROOT) -> dict[str, Any]:
 
 
 def temperature_c(root: Path = _ROOT) -> float | None:
-    """The processor's temperature in degrees Celsius; None where the system does not tell.
+    """The processor's temperature in degrees Celsius; None if the system does not report it.
 
     Args:
-        root: of the file system that says so.
+        root: of the file system to read from.
     """
     try:
         return int((root / "sys/class/thermal/thermal_zone0/temp").read_text("ascii")) / 1000
@@ -78,7 +78,7 @@ def throttled(word: str | None = None) -> list[str] | None:
 
 def _model(root: Path) -> str:
     try:
-        # What a Raspberry Pi and most other boards call themselves.
+        # Raspberry Pi and most other boards store their name here.
         return (root / "proc/device-tree/model").read_text("utf-8", errors="replace").strip("\0\n ")
     except OSError:
         pass

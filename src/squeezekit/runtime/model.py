@@ -20,12 +20,12 @@ __all__ = ["Model", "Prediction", "assemble", "load"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one image.
+    """The answer of a model for one image.
 
     Args:
-        label: the likeliest class.
+        label: the most probable class.
         probability: its probability, in [0, 1].
-        top: the likeliest classes and their probabilities, falling; the first is `label`.
+        top: the most probable classes and their probabilities, in descending order; the first is `label`.
 
     Example:
         >>> Prediction("cat", 0.75, (("cat", 0.75), ("dog", 0.25))).label
@@ -39,13 +39,13 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Model:
-    """A classifier, ready to run; `load` makes it. Not for use by several threads at a time.
+    """A classifier, ready to run; `load` makes it. Do not use one from several threads at once.
 
     Args:
-        path: the file that it comes from.
-        labels: one a class, in the output's order.
+        path: its file.
+        labels: one for each class, in the order of the output.
         preprocess: how a picture becomes the network's input.
-        provenance: where the network comes from, as far as its file says.
+        provenance: where the network comes from, if the file says so.
         network: the network itself.
     """
 
@@ -61,7 +61,7 @@ class Model:
         return self.network.input_shape
 
     def pixels(self, image: str | os.PathLike[str] | bytes | Image.Image | np.ndarray) -> np.ndarray:
-        """Bring an image to the network's input, uint8, shape (height, width, 3). Arguments as for `predict`."""
+        """Turn an image into the network's input, uint8 (height, width, 3). Arguments as for `predict`."""
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
                 raise ValueError(
@@ -76,7 +76,7 @@ class Model:
         return fit(picture, self.preprocess)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Run images of the network's own size; see `Network.probabilities`.
+        """Run images of the network's input size; see `Network.probabilities`.
 
         Args:
             pixels: uint8 RGB, shape (images, height, width, 3).
@@ -92,12 +92,12 @@ class Model:
     def predict(
         self, image: str | os.PathLike[str] | bytes | Image.Image | np.ndarray, *, top: int = 5
     ) -> Prediction:
-        """Say what is in an image.
+        """Label an image.
 
         Args:
             image: a path, the bytes of an image file, a Pillow image, or uint8 RGB pixels of shape
                 (height, width, 3) and any size.
-            top: how many of the likeliest classes to name, at least 1.
+            top: number of most probable classes to return, at least 1.
 
         Raises:
             ValueError: `top` is below 1, or an array of another shape or type.
@@ -108,16 +108,16 @@ class Model:
         return Prediction(*ranked[0], top=ranked)
 
     def rank(self, pixels: np.ndarray, *, top: int) -> tuple[tuple[str, float], ...]:
-        """The likeliest classes of one image and their probabilities, falling.
+        """The most probable classes of one image and their probabilities, in descending order.
 
         Args:
-            pixels: uint8 RGB of the network's own size, shape (height, width, 3).
-            top: how many classes to name, at least 1.
+            pixels: uint8 RGB of the network's input size, shape (height, width, 3).
+            top: number of classes to return, at least 1.
         """
         if top < 1:
             raise ValueError(f"Expected at least 1 class to name. Received: top={top}.")
         probabilities = self.probabilities(pixels[np.newaxis])[0]
-        # Stable, so that of equals the first class comes first, as argmax has it.
+        # Stable, so that of equal classes the first comes first, as with argmax.
         order = np.argsort(-probabilities, kind="stable")[:top]
         return tuple((self.labels[index], float(probabilities[index])) for index in order)
 
@@ -125,18 +125,18 @@ class Model:
 def load(path: str | os.PathLike[str], *, threads: int = 1) -> Model:
     """Open a `.sqz` or a `.tflite` that classifies images.
 
-    Where the file does not name its classes they are "0", "1", ...; where it does not say what it expects of
-    an image, the image is squashed to the network's input. A float network is taken to expect RGB in
-    [0, 255]: one that wants its pixels scaled to another range gives wrong labels, not an error.
+    If the file has no labels, the classes are "0", "1", ... If it has no image settings, images are squashed to the
+    network's input. A float network must expect RGB in [0, 255]: one that expects another range gives wrong labels
+    without an error.
 
     Args:
         path: the file.
-        threads: how many CPU threads an inference may use. One is best for networks this small.
+        threads: CPU threads of an inference. One is best for small networks.
 
     Raises:
-        ValueError: not an image classifier.
-        FormatError: neither a `.sqz` nor a `.tflite`, or damaged.
-        OSError: it cannot be read, or is no regular file.
+        ValueError: it is not an image classifier.
+        FormatError: it is neither a `.sqz` nor a `.tflite`, or is damaged.
+        OSError: it cannot be read, or is not a regular file.
 
     Example:
         >>> load("photo.tflite")
@@ -155,12 +155,12 @@ def load(path: str | os.PathLike[str], *, threads: int = 1) -> Model:
 
 
 def assemble(path: Path, contents: Contents, *, threads: int = 1) -> Model:
-    """Make a classifier of what a file holds.
+    """Make a classifier from the contents of a file.
 
     Args:
-        path: the file that it comes from, for the record.
+        path: the file of the contents.
         contents: of `read_contents`.
-        threads: how many CPU threads an inference may use.
+        threads: CPU threads of an inference.
 
     Raises:
         ValueError: not an image classifier.

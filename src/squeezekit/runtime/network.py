@@ -9,7 +9,7 @@ import numpy as np
 try:
     from ai_edge_litert.interpreter import Interpreter
 except ModuleNotFoundError as missing:
-    # 32-bit Raspberry Pi OS: LiteRT 2 has no wheels for it, its forerunner has, and the same interface.
+    # 32-bit Raspberry Pi OS: LiteRT 2 has no wheels for it; its predecessor has, with the same interface.
     try:
         from tflite_runtime.interpreter import Interpreter
     except ModuleNotFoundError:
@@ -20,29 +20,29 @@ from squeezekit.preprocess import MAX_SIDE
 
 __all__ = ["Network"]
 
-# The tensors of AlexNet take a quarter of it; a file that asks for more is lying or not for a small device.
+# AlexNet's tensors take a quarter of it. A file that needs more is damaged, or not for a small device.
 MAX_TENSOR_BYTES = 1 << 30
 MAX_CLASSES = 1 << 20
 
-# What a sum of float32 probabilities may differ from 1, whatever the number of classes.
+# Largest distance of a sum of float32 probabilities from 1, for any number of classes.
 _SUM_TOLERANCE = 1e-3
 
 
 class Network:
-    """A `.tflite` image classifier, ready to run. Not for use by several threads at a time.
+    """A `.tflite` image classifier, ready to run. Do not use one from several threads at once.
 
-    LiteRT checks the file's structure, this class the numbers that LiteRT is known to trust. That
-    stops accidents, not attacks: run a `.tflite` of a stranger like a program of a stranger.
+    LiteRT checks the structure of the file; this class checks numbers that LiteRT does not. That
+    stops accidents, not attacks: trust a `.tflite` as much as you trust its author.
 
     Args:
         tflite: the whole file.
-        threads: how many CPU threads LiteRT may use, at least 1.
-        size: height and width in pixels, for a network that takes any; others must have exactly this size.
+        threads: CPU threads of LiteRT, at least 1.
+        size: height and width in pixels. A network of fixed size must have exactly this one.
 
     Raises:
         ValueError: the network is no image classifier: not one NHWC input with 3 channels and one output of at
             least 2 classes.
-        FormatError: damaged, or LiteRT cannot run it.
+        FormatError: it is damaged, or LiteRT cannot run it.
 
     Example:
         >>> Network(b"GIF89a")
@@ -55,17 +55,17 @@ class Network:
         if type(threads) is not int or not 1 <= threads <= 1024:
             raise ValueError(f"Expected a number of threads in [1, 1024]. Received: threads={threads!r}.")
         try:
-            # LiteRT takes empty content for "no model given".
+            # LiteRT treats empty content as "no model given".
             self._interpreter = Interpreter(model_content=tflite or b"\0", num_threads=threads)
         except (ValueError, RuntimeError) as error:
             raise FormatError(f"LiteRT cannot open it: {_first_line(error)}") from error
         _check_tensors(self._interpreter.get_tensor_details())
         self._input, self._output = _only_input_and_output(self._interpreter)
         self._allocate(_input_shape(self._input, size))
-        # Allocation settles the shapes that follow from the input's.
+        # Allocation fixes the shapes that depend on the input.
         self._input, self._output = _only_input_and_output(self._interpreter)
         self._classes = _class_count(self._output)
-        self._outputs_probabilities = self._looks_like_probabilities()
+        self._outputs_probabilities = self._is_probabilities()
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -75,13 +75,13 @@ class Network:
 
     @property
     def classes(self) -> int:
-        """How many probabilities an image gets."""
+        """Number of classes."""
         return self._classes
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Run images through the network, one after another.
 
-        An output that is no probability distribution (a foreign network's logits) goes through a softmax.
+        An output that is not a probability distribution, such as logits, goes through a softmax.
 
         Args:
             pixels: uint8 RGB, shape (images, height, width, 3).
@@ -92,7 +92,6 @@ class Network:
         Raises:
             ValueError: pixels of another shape or type.
             FormatError: the network's numbers overflow, or LiteRT stops.
-
         """
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[1:] != self.input_shape[1:]:
             expected = ", ".join(map(str, self.input_shape[1:]))
@@ -107,9 +106,9 @@ class Network:
         return results
 
     def _run(self, image: np.ndarray) -> np.ndarray:
-        """One image, uint8 (height, width, 3), to the output's real values, float32 (classes,)."""
+        """Run one image, uint8 (height, width, 3); return the output's real values, float32 (classes,)."""
         kind = self._input["dtype"]
-        # Integer networks take the bytes as they are; signed ones take them shifted to begin at -128.
+        # Unsigned integer networks take the bytes as they are, signed ones shifted to start at -128.
         values = (image ^ np.uint8(128)).view(np.int8) if kind is np.int8 else image.astype(kind)
         try:
             self._interpreter.set_tensor(self._input["index"], values[np.newaxis])
@@ -132,14 +131,14 @@ class Network:
         except (ValueError, RuntimeError) as error:
             raise FormatError(f"LiteRT cannot run it: {_first_line(error)}") from error
 
-    def _looks_like_probabilities(self) -> bool:
+    def _is_probabilities(self) -> bool:
         if self._output["dtype"] is not np.float32:
-            # A quantized softmax spans [0, 1]; rounding can take its sum far from 1, so the range decides.
+            # A quantized softmax covers [0, 1]. Rounding can move its sum far from 1, so the range decides.
             scale, zero_point = self._output["quantization"]
             limits = np.iinfo(self._output["dtype"])
             low, high = (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
             return abs(low) < 0.01 and abs(high - 1) < 0.01
-        # The same picture every time, so that the same file is always read the same way.
+        # Always the same picture, so that a file always gives the same answer.
         probe = np.random.default_rng(0).integers(0, 256, self.input_shape[1:], np.uint8)
         values = self._run(probe)
         return bool(
@@ -148,7 +147,7 @@ class Network:
 
 
 def _check_tensors(details: list[Mapping[str, Any]]) -> None:
-    """Refuse numbers that LiteRT 2.3 trusts and crashes on."""
+    """Refuse numbers that make LiteRT 2.3 crash."""
     total_bytes = 0
     for tensor in details:
         kind = np.dtype(tensor["dtype"])
@@ -189,9 +188,9 @@ def _only_input_and_output(interpreter: Interpreter) -> tuple[dict[str, Any], di
 
 
 def _input_shape(details: Mapping[str, Any], size: tuple[int, int] | None) -> tuple[int, ...]:
-    """The input's shape, the sides that the file leaves open filled in."""
+    """The input's shape, with the sides filled in that the file leaves open."""
     shape = [int(side) for side in details["shape"]]
-    # Empty in files of old converters: nothing is open there.
+    # Old converters leave it empty: then no side is open.
     signature = [int(side) for side in details["shape_signature"]] or shape
     if len(shape) != 4 or len(signature) != 4 or shape[3] != 3 or signature[0] not in (-1, 1):
         raise ValueError(

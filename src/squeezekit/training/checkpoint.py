@@ -20,10 +20,10 @@ __all__ = ["Checkpoint", "weights_digest"]
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """The state after `epoch` epochs, and what it is a checkpoint *of*.
+    """The state of a training after some epochs.
 
     Args:
-        identity: whatever must be equal for a resume to be the same training (settings, data, network).
+        identity: what must be equal for a resume to be the same training (settings, data, network).
         epoch: epochs done.
         curves: one dict of figures an epoch.
         values: every variable of the model, then, unless the training is finished, of its optimizer.
@@ -34,31 +34,12 @@ class Checkpoint:
     curves: list[dict[str, float]]
     values: list[np.ndarray]
 
-    @classmethod
-    def take(
-        cls,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
-        identity: Mapping[str, Any],
-        epoch: int,
-        curves: list[dict[str, float]],
-        *,
-        finished: bool,
-    ) -> "Checkpoint":
-        """Copy the state out of a model in training; a finished one leaves out its optimizer, two thirds of it."""
-        variables = model.variables if finished else _state(model, optimizer)
-        values = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
-        return cls(identity, epoch, curves, values)
-
     def restore(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-        """Put the state back into a model and an optimizer that were built the same way.
-
-        Raises:
-            FormatError: the model's variables are not those that were saved.
-        """
-        variables = _state(model, optimizer)
+        """Put the state back into a model and an optimizer that were built the same way, or raise a `FormatError`."""
+        variables = [*model.variables, *optimizer.variables]
+        # A finished training left no optimizer.
         if len(self.values) == len(model.variables):
-            variables = variables[: len(self.values)]
+            variables = model.variables
         if [tuple(variable.shape) for variable in variables] != [value.shape for value in self.values]:
             raise FormatError(
                 "the checkpoint's variables are not those of this network; start in a fresh folder"
@@ -67,7 +48,7 @@ class Checkpoint:
             variable.assign(value)
 
     def save(self, path: Path) -> None:
-        """Write to `path`; an older checkpoint there is replaced only when the new one is complete."""
+        """Replace the file `path` once the new one is complete."""
         head = json.dumps(
             {"identity": self.identity, "epoch": self.epoch, "curves": self.curves}, sort_keys=True
         )
@@ -77,13 +58,9 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Checkpoint":
-        """Read what `save` wrote.
-
-        Raises:
-            FormatError: the file is damaged or no checkpoint.
-        """
+        """Read what `save` wrote; a `FormatError` if the file is damaged or no checkpoint."""
         try:
-            # Opened here, because NumPy leaves a file that it opened open when it is damaged.
+            # NumPy does not close a damaged file that it opened itself.
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 head = json.loads(stored["head"].tobytes())
                 values = [stored[f"v{index}"] for index in range(len(stored.files) - 1)]
@@ -95,13 +72,8 @@ class Checkpoint:
 
 
 def weights_digest(model: keras.Model) -> str:
-    """SHA-256 of all weights: what starts from other weights is another training."""
+    """SHA-256 of all weights."""
     digest = hashlib.sha256()
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()
-
-
-def _state(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> list[Any]:
-    """Variables of the model, random generators included, and of its optimizer."""
-    return [*model.variables, *optimizer.variables]

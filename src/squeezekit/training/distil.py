@@ -10,29 +10,29 @@ import keras
 from keras import ops
 
 from squeezekit import compress
+from squeezekit.options import check_ranges, option
 from squeezekit.training.checkpoint import weights_digest
 
 __all__ = ["Distil", "Distiller", "SelfDistil", "soft_divergence"]
 
-# What a probability is taken for at least, so that its logarithm is finite: far below what float32 softmax gives
-# a class that plays any part, and far enough above its smallest number that 1/p is finite.
+# Probabilities below count as this, so that logarithms are finite: far below what float32 softmax gives a class that
+# matters, and far enough above its smallest number that 1/p is finite.
 _LEAST = 1e-30
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Distil:
-    """Who teaches, and how much it counts.
+    """A teacher, and how much it counts.
 
     loss = (1 - weight) * hard + weight * T^2 * KL(softmax(teacher / T) || softmax(student / T)), where teacher and
     student are logits. T^2 keeps the gradients' size as T changes.
 
     It costs the teacher's forward pass at every step: about a third of a step where the teacher is as large as the
     student. Not for a teacher that is hardly better than the student, nor for one that was trained on few of the
-    student's classes: its mistakes are taught too.
+    student's classes: the student learns its mistakes too.
 
     Args:
-        teacher: pixels to probabilities, of the student's input and classes; functional or sequential. A copy of it
-            is used, and neither is changed.
+        teacher: pixels to probabilities, of the student's input and classes; functional or sequential. A copy is used.
         temperature: T, over 0; the higher, the more the small probabilities count.
         weight: of the teacher against the labels, in [0, 1].
 
@@ -50,8 +50,8 @@ class Distil:
     weight: float = 0.7
 
     def __post_init__(self) -> None:
-        _expect_numbers(self.temperature, self.weight)
-        # Also shows now, not at the first step, whether the teacher can be copied.
+        SelfDistil(self.temperature, self.weight)  # checks both
+        # A teacher that cannot be copied is refused here, not at the first step.
         teacher = compress.strip(self.teacher)
         teacher.trainable = False
         object.__setattr__(self, "teacher", teacher)
@@ -63,19 +63,19 @@ class Distil:
         return height if isinstance(height, int) and height == width else 0
 
     def of(self, student: keras.Model) -> "Distil":
-        """Return this teaching, if the teacher fits the student; see `SelfDistil.of`."""
+        """Itself, if the teacher fits the student; see `SelfDistil.of`."""
         self.check(student)
         return self
 
     def check(self, student: keras.Model) -> None:
-        """Raise ValueError unless the teacher takes the student's inputs and knows its classes."""
+        """Raise a `ValueError` unless the teacher takes the student's inputs and knows its classes."""
         for what in ("input_shape", "output_shape"):
             here, there = getattr(student, what)[1:], getattr(self.teacher, what)[1:]
             if here != there:
                 raise ValueError(f"Expected a teacher with the student's {what} {here}. Received: {there}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that tell this teaching from others: the teacher by the SHA-256 of its weights."""
+        """Plain values for JSON, with the SHA-256 of the teacher's weights."""
         return {
             "temperature": self.temperature,
             "weight": self.weight,
@@ -85,14 +85,7 @@ class Distil:
 
 @dataclasses.dataclass(frozen=True)
 class SelfDistil:
-    """The teacher is the student itself, as it was before it was squeezed: known once that is trained.
-
-    Args:
-        temperature: as of `Distil`.
-        weight: as of `Distil`.
-
-    Raises:
-        ValueError: a number is out of range.
+    """A `Distil` whose teacher is the student itself before compression; takes its numbers and raises its errors.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, activation="softmax")])
@@ -100,46 +93,37 @@ class SelfDistil:
         True
     """
 
-    temperature: float = 4.0
-    weight: float = 0.7
+    temperature: float = option(4.0, "Softens the teacher's probabilities.", least=0, above=True)
+    weight: float = option(
+        0.7, "Weight of the teacher against the labels.", least=0, most=1, name="distil-weight"
+    )
 
     def __post_init__(self) -> None:
-        _expect_numbers(self.temperature, self.weight)
+        check_ranges(self)
 
     @property
     def input_side(self) -> int:
-        """Return 0: it fits any student."""
+        """0: any student's input will do."""
         return 0
 
     def of(self, student: keras.Model) -> Distil:
-        """Return the teaching by `student` as it is now."""
+        """The distillation with `student`, as it is now, for a teacher."""
         return Distil(student, self.temperature, self.weight)
 
     def check(self, student: keras.Model) -> None:
-        """Return nothing: it fits any student."""
-
-
-def _expect_numbers(temperature: float, weight: float) -> None:
-    # Written so that NaN is refused too.
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"Expected a temperature over 0. Received: temperature={temperature}.")
-    if not 0 <= weight <= 1:
-        raise ValueError(f"Expected a weight in [0, 1]. Received: weight={weight}.")
+        """Any student will do."""
 
 
 def soft_divergence(teacher: Any, student: Any, temperature: float) -> Any:
-    """Return T^2 * KL(softmax(log p / T) || softmax(log q / T)) of each pair of distributions.
+    """T^2 * KL(softmax(log p / T) || softmax(log q / T)) of each pair of distributions.
 
-    The logarithm of a softmax differs from its logits by a constant, which the next softmax takes out again: so
-    this is what the paper's equation gives for the logits.
+    Logits and the logarithms of their softmax differ by a constant, which the next softmax removes. So this is the
+    paper's equation for the logits.
 
     Args:
         teacher: p, probabilities (b, classes).
         student: q, the same.
-        temperature: T, over 0.
-
-    Returns:
-        Divergences (b,), float32, at least 0 but for rounding.
+        temperature: T, over 0. The result is (b,), float32, at least 0 but for rounding.
 
     Example:
         >>> p = ops.array([[0.5, 0.5], [0.9, 0.1]])
@@ -158,15 +142,12 @@ def soft_divergence(teacher: Any, student: Any, temperature: float) -> Any:
 class Distiller(keras.Model):
     """A student and its teacher as one model to compile and fit; the student is trained in place.
 
-    Predictions and metrics are the student's. The loss of a validation is the hard one alone, without the
-    teacher: comparable with that of any other training, and the teacher costs nothing there.
+    Predictions and metrics are the student's. The validation loss is the hard one alone: it is comparable with that
+    of any other training, and the teacher costs nothing there.
 
     Args:
         student: pixels to probabilities (b, classes); what is saved, exported and used.
-        distil: the teacher and how much it counts.
-
-    Raises:
-        ValueError: the teacher takes other inputs than the student or knows other classes.
+        distil: the teacher and how much it counts; `Distil.check` raises if it does not fit.
 
     Example:
         >>> student, teacher = (
@@ -188,7 +169,7 @@ class Distiller(keras.Model):
         self.weight = distil.weight
 
     def call(self, x: Any, training: bool | None = None) -> Any:
-        """Return what the student makes of `x`."""
+        """The student's outputs."""
         return self.student(x, training=training)
 
     def compute_loss(
@@ -199,13 +180,12 @@ class Distiller(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return the hard loss, mixed with the teacher's in training."""
+        """The hard loss, mixed with the teacher's in training."""
         hard = super().compute_loss(x, y, y_pred, sample_weight, training)
         if not training:
             return hard
-        taught = ops.stop_gradient(self.teacher(x, training=False))
-        soft = soft_divergence(taught, y_pred, self.temperature)
+        probabilities = ops.stop_gradient(self.teacher(x, training=False))
+        soft = soft_divergence(probabilities, y_pred, self.temperature)
         if sample_weight is not None:
             soft = soft * ops.cast(sample_weight, soft.dtype)
-        soft = ops.mean(soft)
-        return (1 - self.weight) * hard + self.weight * soft
+        return (1 - self.weight) * hard + self.weight * ops.mean(soft)

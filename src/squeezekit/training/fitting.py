@@ -11,38 +11,30 @@ import keras
 import numpy as np
 
 from squeezekit import compress, files
-from squeezekit.data import (
-    Dataset,
-    Images,
-    batches,
-    class_weights,
-    lost_images,
-    oversampled,
-    steps_per_epoch,
-)
+from squeezekit.data import Dataset, Images, batches, class_weights, lost_images, oversampled, steps_per_epoch
 from squeezekit.models import TINY_SIDE
 from squeezekit.preprocess import Preprocess
-from squeezekit.training.batch_norm import fused_batch_norm
 from squeezekit.training.checkpoint import Checkpoint
 from squeezekit.training.distil import Distil, Distiller
+from squeezekit.training.fused_batch_norm import fused_batch_norm
 from squeezekit.training.precision import precision
 from squeezekit.training.progress import EpochProgress, Progress
 from squeezekit.training.settings import Balance, Settings
 
 __all__ = ["History", "SmoothedCrossEntropy", "evaluate", "fit"]
 
-# A checkpoint of fewer bytes is written after every epoch, however long that takes.
+# A checkpoint of fewer bytes is written after every epoch.
 _LARGE_BYTES = 64 << 20
 
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """What a training did.
+    """The record of a training.
 
     Args:
         curves: one dict an epoch: loss, accuracy, val_accuracy, all in the training's own arithmetic.
         precision: "float32" or "bfloat16", the arithmetic that was used.
-        resumed_at: epochs that an earlier run had done already.
+        resumed_at: epochs that an earlier run had done.
     """
 
     curves: list[dict[str, float]]
@@ -93,21 +85,20 @@ def fit(
 ) -> History:
     """Train `model` in place; called again after a kill, go on from the last whole epoch to the same result.
 
-    Pictures that are too many for memory lie in `folder` while they are trained on, when its disk has twice the room.
-    The state after every epoch, or every few of a large network, lies in `folder/NAME.checkpoint.npz`, TensorBoard
-    logs in `folder/logs/NAME`.
-    A finished training is loaded from its checkpoint and not run again.
+    Images that do not fit into memory are cached in `folder` during the training, if its disk has twice the room.
+    `folder/NAME.checkpoint.npz` holds the state after every epoch, or every few of a large network;
+    `folder/logs/NAME` holds TensorBoard logs. A finished training is loaded from its checkpoint and not run again.
 
     Args:
         model: takes [0, 255] pixels (b, height, width, 3), gives probabilities (b, classes).
-        dataset: trains on its `train`, reports on its `validation`; `test` is never touched.
+        dataset: trains on its `train`, reports on its `validation`; `test` is not used.
         preprocess: what the network sees of an image.
         settings: everything else that determines the result.
         folder: for checkpoints and logs; created when missing.
         name: what is trained, for file names and the display.
-        progress: where to show how far it is; a new `Progress()` by default.
-        compressed: `model` comes from `compress.apply`: its ramps proceed while it trains.
-        distil: a teacher that guides `model`; it stays as it is, and no checkpoint holds it.
+        progress: the display; a new `Progress()` by default.
+        compressed: `model` comes from `compress.apply`, and its schedules proceed while it trains.
+        distil: a teacher that guides `model`; it does not change, and no checkpoint holds it.
         identity: what else tells this training from others (the recipe so far).
 
     Returns:
@@ -116,12 +107,12 @@ def fit(
     Raises:
         ValueError: the folder's checkpoint is of another training, or the teacher does not fit the model.
         FormatError: the checkpoint is damaged.
-        DataError: an image is gone or was changed since the dataset was opened.
+        DataError: an image was removed or changed since the dataset was opened.
     """
     settings = settings.for_images(len(dataset.train))
     train, weights = _balanced(dataset, settings)
     steps = steps_per_epoch(train, settings.batch_size)
-    who = {
+    key = {
         "settings": settings.to_dict(),
         "data": dataset.fingerprint,
         "preprocess": preprocess.to_dict(),
@@ -135,13 +126,13 @@ def fit(
     keras.utils.set_random_seed(settings.seed)
     progress = progress or Progress()
     path = folder / f"{name}.checkpoint.npz"
-    # Not of the pair as a whole: its inputs are pixels, which stay exact.
-    taught_by = [] if distil is None else [distil.teacher]
     with contextlib.ExitStack() as stack:
-        arithmetic, *_ = [
-            stack.enter_context(precision(each, settings.precision)) for each in (model, *taught_by)
-        ]
-        # Trainings on larger inputs, of which studies are kept, stay the same bit for bit.
+        arithmetic = stack.enter_context(precision(model, settings.precision))
+        if distil is not None:
+            # Not of student and teacher as one model: its inputs are pixels, which stay exact.
+            stack.enter_context(precision(distil.teacher, settings.precision))
+        key["arithmetic"] = arithmetic
+        # On larger inputs it would change the last bits of trainings that are on record.
         if min(preprocess.height, preprocess.width) < TINY_SIDE:
             stack.enter_context(fused_batch_norm(model))
         trainee.compile(
@@ -153,21 +144,21 @@ def fit(
         )
         trainee.optimizer.build(model.trainable_variables)
         _build_metrics(trainee, model.output_shape[-1])
-        start, curves = _resume(model, trainee.optimizer, path, {**who, "arithmetic": arithmetic})
+        start, curves = _resume(model, trainee.optimizer, path, key)
         if start < settings.epochs:
             stack.enter_context(lost_images())
-            # Where it lies is where a set too large for memory is kept while it trains.
             folder.mkdir(parents=True, exist_ok=True)
-            total = settings.epochs * steps
-            ramps = (
-                [compress.Schedule(model, total_steps=total, initial_step=start * steps)]
-                if compressed
-                else []
-            )
-            saver = _SaveEveryEpoch(model, path, {**who, "arithmetic": arithmetic}, curves)
-            shown = EpochProgress(progress, name, steps, settings.epochs, start)
-            logs = keras.callbacks.TensorBoard(str(folder / "logs" / name), write_graph=False)
-            fresh = [_SeedEveryEpoch(settings.seed)] if keras.backend.backend() == "torch" else []
+            saver = _SaveEveryEpoch(model, path, key, curves)
+            callbacks = [
+                keras.callbacks.TensorBoard(str(folder / "logs" / name), write_graph=False),
+                saver,
+                EpochProgress(progress, name, steps, settings.epochs, start),
+            ]
+            if compressed:
+                total = settings.epochs * steps
+                callbacks.insert(0, compress.Schedule(model, total_steps=total, initial_step=start * steps))
+            if keras.backend.backend() == "torch":
+                callbacks.insert(0, _SeedEveryEpoch(settings.seed))
             trainee.fit(
                 batches(
                     train,
@@ -184,7 +175,7 @@ def fit(
                 initial_epoch=start,
                 epochs=settings.epochs,
                 validation_data=_in_order(dataset.validation, preprocess, folder),
-                callbacks=[*fresh, *ramps, logs, saver, shown],
+                callbacks=callbacks,
                 class_weight=weights,
                 shuffle=False,
                 verbose=0,
@@ -196,7 +187,7 @@ def fit(
 def evaluate(model: keras.Model, split: Images, preprocess: Preprocess) -> float:
     """Top-1 accuracy in [0, 1] of a Keras model on a split, in the model's own arithmetic.
 
-    For choosing between models while training. Results that are reported come from the runtime, on the file.
+    It serves to choose between models while training. Reported results come from the runtime and the file.
 
     Args:
         model: pixels to probabilities.
@@ -211,7 +202,7 @@ def evaluate(model: keras.Model, split: Images, preprocess: Preprocess) -> float
 
 
 def _balanced(dataset: Dataset, settings: Settings) -> tuple[Images, dict[int, float] | None]:
-    """The training images of an epoch, and what each class counts in the loss."""
+    """The training images of an epoch, and the weight of each class in the loss."""
     if settings.balance is Balance.SAMPLE:
         return oversampled(dataset.train, settings.seed), None
     if settings.balance is Balance.WEIGHTS:
@@ -221,14 +212,14 @@ def _balanced(dataset: Dataset, settings: Settings) -> tuple[Images, dict[int, f
 
 
 def _build_metrics(trainee: keras.Model, classes: int) -> None:
-    """Make the metrics' variables now: made within the first step, they have TensorFlow trace it twice."""
+    """Make the metrics' variables now: made in the first step, they make TensorFlow trace it twice."""
     probabilities = keras.ops.full((1, classes), 1 / classes)
     trainee.compute_metrics(None, keras.ops.zeros((1,), "int32"), probabilities)
     trainee.reset_metrics()
 
 
 def _in_order(split: Images, preprocess: Preprocess, cache_folder: Path | None = None) -> Any:
-    """The images of a split, once, in their order, unchanged."""
+    """The images of a split, once, in their order, without random changes."""
     return batches(split, preprocess, batch_size=128, cache_folder=cache_folder)
 
 
@@ -238,7 +229,7 @@ def _resume(
     path: Path,
     identity: Mapping[str, Any],
 ) -> tuple[int, list[dict[str, float]]]:
-    """Restore the model from its checkpoint when there is one: epochs done, and their curves."""
+    """Restore the model from its checkpoint if there is one; return the epochs done and their curves."""
     files.remove_leftovers(path)
     if not path.exists():
         return 0, []
@@ -258,10 +249,10 @@ def _resume(
 
 
 class _SeedEveryEpoch(keras.callbacks.Callback):
-    """Lets an epoch's randomness follow from the seed and its number, so that a resume has the same.
+    """Seeds each epoch by the seed and its number, so that a resume has the same randomness.
 
-    For PyTorch, where Keras's Dropout without a seed leaves its generator's variable alone and draws from the
-    process's own generator, which no checkpoint of variables holds.
+    For PyTorch: there Keras's Dropout without a seed draws from the process's generator, not from a variable that a
+    checkpoint holds.
     """
 
     def __init__(self, seed: int) -> None:
@@ -274,17 +265,17 @@ class _SeedEveryEpoch(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Seed every generator of the process, when the first batch is there: a loader draws as it begins."""
+        """Seed every generator of the process at the first batch: a loader draws when it starts."""
         if batch == 0:
             seed = np.random.SeedSequence([self._seed, self._epoch]).generate_state(1)[0]
             keras.utils.set_random_seed(int(seed))
 
 
 class _SaveEveryEpoch(keras.callbacks.Callback):
-    """Writes the checkpoint after each epoch, and collects the curves that go into it.
+    """Writes the checkpoint after each epoch, and collects the curves for it.
 
-    A large one waits for some epochs, so that writing takes no more than a tenth of the time: AlexNet's has a quarter
-    of a gigabyte, and an epoch on few images takes seconds.
+    A large one is written after some epochs only, so that writing takes at most a tenth of the time: AlexNet's has a
+    quarter of a gigabyte, and an epoch on few images takes seconds.
     """
 
     def __init__(
@@ -304,12 +295,12 @@ class _SaveEveryEpoch(keras.callbacks.Callback):
         started = time.monotonic()
         if started < self._not_before and not finished:
             return
-        # On JAX asking for the fitted model is what brings the variables of all its parts up to date.
+        # On JAX the access to `self.model` updates the variables of all its parts.
         optimizer = self.model.optimizer
-        checkpoint = Checkpoint.take(
-            self._saved, optimizer, self._identity, epoch + 1, self.curves, finished=finished
-        )
-        checkpoint.save(self._path)
+        # Two thirds of the state are the optimizer's, of no use to a finished training.
+        variables = [*self._saved.variables, *([] if finished else optimizer.variables)]
+        values = [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in variables]
+        Checkpoint(self._identity, epoch + 1, self.curves, values).save(self._path)
         if self._path.stat().st_size > _LARGE_BYTES:
             now = time.monotonic()
             self._not_before = now + 9 * (now - started)

@@ -15,7 +15,7 @@ from squeezekit import compress, models
 
 __all__ = ["Initial", "frozen_layers", "read_initial"]
 
-# More names than these make no line that anyone reads.
+# A message has no more names than these.
 _MAX_NAMED = 4
 
 
@@ -26,8 +26,8 @@ class Initial:
     Args:
         file: the file's name, for the record.
         sha256: of the file's content.
-        network: what the file holds, plain. Its pixels are scaled as in every network of `models`.
-        model: the name in `models.MODELS` whose layers fit.
+        network: what the file holds, without hooks.
+        model: its name in `models.MODELS`.
     """
 
     file: str
@@ -37,51 +37,40 @@ class Initial:
 
     @property
     def norm(self) -> models.Norm:
-        """Where the file's network has BatchNorm: weights that were trained or folded without fit only without."""
-        names = {layer.name for layer in self.network.layers}
-        if "conv1_norm" in names:
-            return models.Norm.ALL
-        return models.Norm.SQUEEZE if "fire2_squeeze1x1_norm" in names else models.Norm.NONE
+        """Where the file's network has BatchNorm; its weights fit a network that has it in the same places."""
+        weighted = [layer for layer in self.network.layers if layer.weights]
+        norms = [isinstance(layer, keras.layers.BatchNormalization) for layer in weighted]
+        if not any(norms):
+            return models.Norm.NONE
+        return models.Norm.ALL if norms[1] else models.Norm.SQUEEZE
 
     def require(self, name: str) -> None:
-        """Raise a `ValueError` unless `name` is of the family and version that the weights are of."""
-        if name.split("-")[:2] != self.model.split("-")[:2]:
+        """Raise a `ValueError` unless `name` is of the family of the file's network."""
+        if models.entry(name).family != models.entry(self.model).family:
             raise ValueError(f"Expected a model that {self.file} fits: {self.model}. Received: {name}.")
 
     def fitting(self, network: keras.Model) -> tuple[list[str], list[str]]:
-        """The layers of `network` that find weights of their name and shapes in the file, and those that do not.
-
-        Args:
-            network: of `models`.
-
-        Returns:
-            Names of layers that have weights, in the network's order: (taken, new).
-        """
-        shapes = {layer.name: _shapes(layer) for layer in self.network.layers}
-        taken: list[str] = []
-        new: list[str] = []
-        for layer in network.layers:
-            if layer.weights:
-                (taken if shapes.get(layer.name) == _shapes(layer) else new).append(layer.name)
-        return taken, new
+        """Names of the layers of `network` with weights: those whose name and shapes the file has, and the others."""
+        known = {layer.name: _shapes(layer) for layer in self.network.layers}
+        weighted = [layer for layer in network.layers if layer.weights]
+        taken = [layer.name for layer in weighted if known.get(layer.name) == _shapes(layer)]
+        return taken, [layer.name for layer in weighted if layer.name not in taken]
 
     def give(self, network: keras.Model) -> str:
-        """Copy every weight that fits into `network`; a classifier that does not fit begins at zero.
+        """Copy every weight that fits into `network`; a classifier that does not fit starts at zero.
 
-        Trained features are large: a classifier of noise would be surely wrong about them at first, and its gradient
-        would spoil them. From zero it sends none back until it has learned something itself.
-
-        Args:
-            network: of `models`, as it was built.
+        A random classifier on top of trained features starts with large errors, and its gradient would spoil them.
+        One of zeros sends no gradient back before it has learned something itself.
 
         Returns:
             A line for people: how many layers were taken, and which were not.
 
         Raises:
-            ValueError: the first layer does not fit; what lies above it would be noise.
+            ValueError: the first layer does not fit; the layers above it would get noise.
         """
         taken, new = self.fitting(network)
-        first = next(layer.name for layer in network.layers if layer.weights)
+        weighted = [layer.name for layer in network.layers if layer.weights]
+        first, last = weighted[0], weighted[-1]
         if first not in taken:
             raise ValueError(
                 f"Expected a network whose first layer {self.file} fits: {self.model} with the --width and "
@@ -89,13 +78,11 @@ class Initial:
             )
         for name in taken:
             network.get_layer(name).set_weights(self.network.get_layer(name).get_weights())
-        last = [layer.name for layer in network.layers if layer.weights][-1]
         if last in new:
             classifier = network.get_layer(last)
             classifier.set_weights([np.zeros(shape, np.float32) for shape in _shapes(classifier)])
-        named = ", ".join(new[:_MAX_NAMED]) + (
-            f" and {len(new) - _MAX_NAMED} more" if new[_MAX_NAMED:] else ""
-        )
+        more = f" and {len(new) - _MAX_NAMED} more" if new[_MAX_NAMED:] else ""
+        named = ", ".join(new[:_MAX_NAMED]) + more
         return f"{len(taken)} of {len(taken) + len(new)} layers from {self.file}; new: {named or 'none'}"
 
     def to_dict(self, network: keras.Model) -> dict[str, Any]:
@@ -111,7 +98,7 @@ def read_initial(path: Path) -> Initial:
         path: a `.keras` of ours, or the published Deep Compression `.net` (`models.load_net`).
 
     Raises:
-        ValueError: another kind of file, or a network that is none of ours.
+        ValueError: another kind of file, or a network that is not in `models.MODELS`.
         FormatError: the file is damaged.
         OSError: the file cannot be opened.
     """
@@ -131,10 +118,10 @@ def read_initial(path: Path) -> Initial:
 
 @contextlib.contextmanager
 def frozen_layers(network: keras.Model, patterns: Sequence[str]) -> Iterator[None]:
-    """Within it, the layers whose names match a pattern keep their weights while the network trains.
+    """Inside the `with` block the layers whose names match a pattern keep their weights in training.
 
     Args:
-        network: what is compiled and trained within.
+        network: compiled and trained inside the block.
         patterns: as in a shell, such as "conv1" and "fire[2-4]*".
 
     Raises:
@@ -157,14 +144,14 @@ def frozen_layers(network: keras.Model, patterns: Sequence[str]) -> Iterator[Non
         chosen.update(matched)
     if len(chosen) == len(layers):
         raise ValueError("Expected a layer that is left to train. Received: patterns that freeze all.")
-    thawed = [layers[name] for name in chosen if layers[name].trainable]
+    frozen = [layers[name] for name in chosen if layers[name].trainable]
     try:
-        for layer in thawed:
+        for layer in frozen:
             layer.trainable = False
         yield
     finally:
         # One by one: setting it on the network does not reach them.
-        for layer in thawed:
+        for layer in frozen:
             layer.trainable = True
 
 

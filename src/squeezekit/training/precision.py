@@ -1,4 +1,4 @@
-"""bfloat16 arithmetic for the length of a training, on a model that stays float32 before and after."""
+"""bfloat16 arithmetic during a training, on a model that is float32 before and after."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from squeezekit.training.settings import Precision
 
 __all__ = ["bfloat16_is_fast", "precision"]
 
-# Layers whose small cost is not worth their loss in bfloat16: pixels, the probabilities of the loss, and the
-# transforms and the grids of activations, which bfloat16 would bend.
+# Layers that stay exact, at little cost: pixels, the probabilities of the loss, and the transforms and grids of
+# activations, which bfloat16 would move.
 _EXACT = (
     keras.layers.InputLayer,
     keras.layers.Rescaling,
@@ -23,10 +23,10 @@ _EXACT = (
 
 
 def bfloat16_is_fast() -> bool:
-    """Whether this processor multiplies matrices in bfloat16 (x86 with AMX; elsewhere unknown, so no).
+    """Whether this processor multiplies matrices in bfloat16: x86 with AMX; others are not recognised.
 
-    On two cores with AMX SqueezeNet trains 2.3 times as fast as in float32; a processor that merely emulates
-    bfloat16 trains several times slower.
+    On two cores with AMX SqueezeNet trains 2.3 times as fast as in float32. A processor that emulates bfloat16
+    trains several times slower.
     """
     try:
         return " amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
@@ -43,7 +43,7 @@ def precision(model: keras.Model, wanted: Precision) -> Iterator[str]:
         wanted: `Precision.AUTO` takes bfloat16 where `bfloat16_is_fast()`.
 
     Yields:
-        "float32" or "bfloat16", what is in use.
+        "float32" or "bfloat16", whichever is in use.
     """
     fast = wanted is Precision.BFLOAT16 or (wanted is Precision.AUTO and bfloat16_is_fast())
     if not fast:

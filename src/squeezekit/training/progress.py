@@ -1,4 +1,4 @@
-"""What a person sees of a long job: one line that is rewritten, on a terminal only."""
+"""The display of a long job: one line that is rewritten, on a terminal only."""
 
 import os
 import shutil
@@ -12,12 +12,12 @@ __all__ = ["EpochProgress", "Progress"]
 
 
 class Progress:
-    """A line on standard error for whatever is under way; silent where nobody watches.
+    """Shows on one line what is under way and how far it is.
 
     Args:
         stream: where to write; standard error by default.
-        enabled: True or False; None means "when the stream is a terminal". `SQUEEZEKIT_PROGRESS=1`
-            turns it on for logs too, one line a step.
+        enabled: None shows it if the stream is a terminal, or with `SQUEEZEKIT_PROGRESS=1` in the environment, for
+            logs.
 
     Example:
         >>> progress = Progress(enabled=False)
@@ -49,7 +49,7 @@ class Progress:
         text = f"{what}  {share:4.0%}  {note}  {left}".rstrip()
         self._write(f"{what}  done in {_clock(elapsed)}  {note}".rstrip() if finished else text, finished)
         if finished:
-            # A run may do a thing of this name again.
+            # A later job may have the same name.
             del self._started[what]
 
     def say(self, text: str) -> None:
@@ -67,10 +67,10 @@ class Progress:
 
 
 class EpochProgress(keras.callbacks.Callback):
-    """Feeds a `Progress` from a Keras training.
+    """Shows a Keras training on a `Progress`.
 
     Args:
-        progress: where to show it.
+        progress: the display.
         name: what is being trained.
         steps_per_epoch: steps an epoch.
         epochs: epochs in all, those before a resume included.
@@ -87,30 +87,26 @@ class EpochProgress(keras.callbacks.Callback):
         self._total = (epochs - start_epoch) * steps_per_epoch
         self._epochs = epochs
         self._start_epoch = start_epoch
-        self._epoch = start_epoch
+        self._done = 0
         self._validation = ""
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Remember which epoch it is."""
-        self._epoch = epoch
-
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Show the running figures."""
-        done = (self._epoch - self._start_epoch) * self._steps_per_epoch + batch + 1
-        loss = f"loss {logs['loss']:.3f}" if logs and "loss" in logs else ""
-        note = f"epoch {self._epoch + 1}/{self._epochs}  {loss}{self._validation}"
-        # The last step is shown by the epoch's end, with its validation figure.
-        if done < self._total:
-            self._progress.update(self._name, done, self._total, note)
+        """Show the running loss."""
+        self._done += 1
+        # The end of the epoch shows the last step, with its validation accuracy.
+        if self._done < self._total:
+            self._show(f"  loss {logs['loss']:.3f}" if logs and "loss" in logs else "")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Show the epoch's validation accuracy from here on."""
+        """Show the validation accuracy from here on."""
         accuracy = (logs or {}).get("val_accuracy")
         self._validation = f"  validation {accuracy:.1%}" if accuracy is not None else ""
-        done = (epoch + 1 - self._start_epoch) * self._steps_per_epoch
-        self._progress.update(
-            self._name, done, self._total, f"epoch {epoch + 1}/{self._epochs}{self._validation}"
-        )
+        self._show()
+
+    def _show(self, note: str = "") -> None:
+        epoch = self._start_epoch + (self._done - 1) // self._steps_per_epoch + 1
+        note = f"epoch {epoch}/{self._epochs}{note}{self._validation}"
+        self._progress.update(self._name, self._done, self._total, note)
 
 
 def _clock(seconds: float) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 
 from squeezekit.data import Augment
-from squeezekit.training.adamw import FusedAdamW
+from squeezekit.options import check_ranges, option
+from squeezekit.training.fused_adamw import FusedAdamW
 
 __all__ = ["FINE_TUNING_RATE", "Balance", "Optimizer", "Precision", "Settings"]
 
@@ -83,34 +84,43 @@ class Settings:
         'adamw'
     """
 
-    epochs: int = 0
-    batch_size: int = 0
-    learning_rate: float = 2e-3
-    optimizer: Optimizer = Optimizer.ADAMW
-    weight_decay: float = 0.01
-    warmup_steps: int = 150
+    epochs: int = option(
+        0, "Passes over the images; by default 20, and more when they are few.", least=0, auto=True
+    )
+    batch_size: int = option(
+        0, "Images a step; by default 64, and fewer when there are few.", least=0, auto=True
+    )
+    learning_rate: float = option(
+        2e-3,
+        "Peak of the schedule; by default 0.002, or 0.0005 with --init. AlexNet's is capped at 0.0005.",
+        least=0,
+        above=True,
+        auto=True,
+    )
+    optimizer: Optimizer = option(Optimizer.ADAMW, "Update rule.")
+    weight_decay: float = option(
+        0.01,
+        "Of kernels at each step, times the learning rate. More, such as 0.05, where a long training knows its own "
+        "images far better than others.",
+        least=0,
+    )
+    warmup_steps: int = option(150, least=0)
     label_smoothing: float = 0.1
-    clip_norm: float = 1.0
+    clip_norm: float = option(1.0, least=0, above=True)
     augment: Augment = dataclasses.field(default_factory=Augment)
-    precision: Precision = Precision.AUTO
-    balance: Balance = Balance.NONE
-    seed: int = 0
+    precision: Precision = option(
+        Precision.AUTO, "Arithmetic of the training; auto takes bfloat16 where the processor has it."
+    )
+    balance: Balance = option(
+        Balance.NONE,
+        "For classes of unequal size: weights in the loss, or small classes sampled as often as the largest.",
+    )
+    seed: int = option(0, "Of splits and training.", least=0, most=2**31 - 1)
 
     def __post_init__(self) -> None:
-        checks = {
-            "epochs": self.epochs >= 0,
-            "batch_size": self.batch_size >= 0,
-            "learning_rate": self.learning_rate > 0,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup_steps": self.warmup_steps >= 0,
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "clip_norm": self.clip_norm > 0,
-        }
-        for name, fine in checks.items():
-            if not fine:
-                raise ValueError(
-                    f"Expected settings within their range. Received: {name}={getattr(self, name)}."
-                )
+        check_ranges(self)
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"Expected label_smoothing in [0, 1). Received: {self.label_smoothing}.")
 
     def for_images(self, images: int) -> "Settings":
         """Fill in what was left to the number of training images, and cut the batch to it.

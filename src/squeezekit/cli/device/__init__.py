@@ -1,0 +1,1 @@
+"""The verbs of the bare install, which run on a device too."""

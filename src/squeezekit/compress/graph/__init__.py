@@ -1,0 +1,1 @@
+"""A network's graph: clones, rewrites, channel dependencies, blocks."""
