@@ -1,11 +1,18 @@
 """`squeezekit study`: the real networks, few images."""
 
+import importlib
 import importlib.util
 import json
+import re
+from pathlib import Path
 
 import pytest
 
+from squeezekit import experiment
 from squeezekit.cli import main
+
+KEPT = Path(__file__).parents[2] / "docs" / "results" / "intel"
+STUDY = importlib.import_module("squeezekit.cli.host.study")
 
 QUICK = ["study", "shapes", "--quick", "--no-baseline", "--techniques", "coder"]
 
@@ -83,3 +90,15 @@ def test_ray_that_is_not_installed_is_one_line_before_any_work(stripes_folder, t
         "squeezekit: '--executor ray' needs Ray: pip install \"squeezekit[train,ray]\"\n"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_the_table_of_an_earlier_study_compares_every_row_with_the_first_network(capsys):
+    text = STUDY._result_text(experiment.read_results(KEPT)).splitlines()
+    lines = [re.split(r"  +", line) for line in text[1:131]]
+    churn = {tuple(line[:5]): line[-1] for line in lines if line[0] == "squeezenet-1.1-bypass"}
+    assert churn["squeezenet-1.1-bypass", "-", "-", "-", "none"] == "0.0 %"
+    assert text[0].split()[-1] == "churn"
+    smallest, largest = lines[0], lines[-1]
+    assert "1,760.1" in smallest
+    assert largest[0] == "AlexNet"
+    assert largest[-2] == "1.0"

@@ -19,6 +19,7 @@ from squeezekit.experiment.energy import inference_uj
 from squeezekit.experiment.grid import UNPACKED
 from squeezekit.experiment.plan import RowSpec, Site, Stage
 from squeezekit.experiment.record import describe_machine
+from squeezekit.experiment.row_store import file_bytes
 from squeezekit.experiment.stage_cache import MODEL_FILE, read_stage
 from squeezekit.quiet import quiet_native
 from squeezekit.training import Progress
@@ -113,7 +114,7 @@ def measure_rows(
         path = _write(site.out, row, tflite, kept, progress)
         size = path.stat().st_size
         if row.id in done:
-            if _file_bytes(done[row.id]) != size:
+            if file_bytes(done[row.id]) != size:
                 raise FormatError(f"{path}: not the file that its row in results.jsonl was measured on")
             continue
         if integer not in answers:
@@ -241,11 +242,6 @@ def _write(out: Path, row: RowSpec, tflite: bytes, kept: Path, progress: Progres
         else:
             files.write_bytes(out / name, tflite)
     return path
-
-
-def _file_bytes(row: Mapping[str, Any]) -> int:
-    """Rows of the first version have it among the parts alone."""
-    return row["file_bytes"] if "file_bytes" in row else row["bytes"]["file"]
 
 
 def _parts(path: Path) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from squeezekit.errors import FormatError
 from squeezekit.experiment.record import mapping, sequence
+from squeezekit.experiment.row_store import comparison
 
 __all__ = ["Results", "read_results"]
 
@@ -93,7 +94,11 @@ def read_results(out: str | os.PathLike[str]) -> Results:
     if not rows:
         raise FormatError(f"{rows_path}: no row yet; run `squeezekit study` again to go on with it")
     _name_networks(common, networks)
-    return Results(list(rows.values()), common, notes)
+    results = Results(list(rows.values()), common, notes)
+    for row in results.rows:
+        # Rows of the first version do not say it.
+        row |= comparison(row, results.rows, results.network)
+    return results
 
 
 def _text(path: Path) -> str:

@@ -10,7 +10,7 @@ from squeezekit import files
 from squeezekit.errors import FormatError
 from squeezekit.experiment.record import figure, mapping
 
-__all__ = ["Store", "file_bytes", "full_rows", "is_uncompressed", "reference_row"]
+__all__ = ["Store", "comparison", "file_bytes", "full_rows", "is_uncompressed", "reference_row"]
 
 Row = Mapping[str, Any]
 
@@ -112,7 +112,7 @@ class Store:
             network: as for `full_rows`.
         """
         rows = list(self)
-        compared = {row["id"]: row | _comparison(row, rows, network) for row in rows}
+        compared = {row["id"]: row | comparison(row, rows, network) for row in rows}
         if compared == self._rows:
             return
         if self.path is not None:
@@ -177,7 +177,8 @@ def file_bytes(row: Row) -> float:
     return row["file_bytes"] if figure(row.get("file_bytes")) else mapping(row.get("bytes"))["file"]
 
 
-def _comparison(row: Row, rows: Sequence[Row], network: str) -> dict[str, Any]:
+def comparison(row: Row, rows: Sequence[Row], network: str) -> dict[str, Any]:
+    """How many times smaller a row's file is than its reference's; arguments as for `reference_row`."""
     reference = reference_row(row, rows, network)
     if reference is None:
         return {"times_smaller": None, "reference": None}

@@ -340,13 +340,15 @@ def _open(
 def _advice(experiment: Experiment, site: Site) -> list[str]:
     """Of the network as it starts: what a recipe cannot pay shows on any weights, and an hour earlier."""
     line = experiment.lines[-1]
+    teachers = [each for each in (experiment.teacher, experiment.distil) if each is not None]
+    if not line.recipe and not teachers:
+        return []
     fresh = experiment.given
     if fresh is None:
         shape = (site.preprocess.height, site.preprocess.width, 3)
         fresh = models.build(line.network, shape, len(site.dataset.class_names), width=experiment.width)
-    for teacher in (experiment.teacher, experiment.distil):
-        if teacher is not None:
-            teacher.check(fresh)
+    for teacher in teachers:
+        teacher.check(fresh)
     if not line.recipe:
         return []
     return compress.advice(models.fold_batch_norm(fresh), compress.parse(line.recipe), int8=line.int8)

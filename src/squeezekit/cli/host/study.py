@@ -228,7 +228,7 @@ def _result_text(results: experiment.Results) -> str:
     cells = []
     for row in rows:
         low, high = row["top1_interval"]
-        smaller, churn = row.get("times_smaller"), report.churn(row, rows)
+        smaller, churn = row.get("times_smaller"), report.churn(row, rows, results.network)
         cells.append(
             [
                 *_levels(row, factors),
